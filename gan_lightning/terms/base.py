@@ -1,0 +1,34 @@
+"""What every term of a player's loss has in common."""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from gan_lightning.tasks.base import Step
+
+Weight = float | Callable[[int], float]
+
+
+class Term:
+    """One summand of a player's loss, besides the adversarial one. Subclasses write `__call__`.
+
+    Args:
+        weight: a number, or a schedule of the real images seen so far (`gan_lightning.schedules`).
+        every: computed every k-th step of its player, k times as strong (lazy regularisation).
+    """
+
+    reads_gradient_at: tuple[str, ...] = ()
+    """Which of `real`, `fake` this term differentiates D's logits by."""
+
+    reads_features = False
+    """Whether the term needs `step.real_features` and `step.fake_features`."""
+
+    per_sample = False
+    """Whether it assumes that D scores each sample by itself, which batch normalisation breaks."""
+
+    def __init__(self, weight: Weight = 1.0, every: int = 1):
+        self.weight, self.every = weight, every
+
+    def __call__(self, step: Step) -> Tensor:
+        """The unweighted term, a scalar."""
+        raise NotImplementedError

@@ -1,0 +1,16 @@
+"""Feature matching."""
+
+from torch import Tensor
+
+from gan_lightning.tasks.base import Step
+from gan_lightning.terms.base import Term
+
+
+class FeatureMatching(Term):
+    """||E f(real) - E f(fake)||^2 with f the activations before D's last layer (Salimans et al. 2016, sec. 3.1)."""
+
+    reads_features = True
+
+    def __call__(self, step: Step) -> Tensor:
+        real, fake = step.real_features.float(), step.fake_features.float()
+        return (real.mean(0).detach() - fake.mean(0)).square().sum()

@@ -1,0 +1,83 @@
+"""Penalties on the gradient of D's logits with respect to D's input, per sample."""
+
+import torch
+from torch import Tensor
+
+from gan_lightning.tasks.base import Step
+from gan_lightning.terms.base import Term, Weight
+
+
+def squared_gradient_norm(step: Step, x: Tensor, logits: Tensor | None = None) -> Tensor:
+    """||d D(x) / d x||^2 of each sample, shape (N,), differentiable by D's weights.
+
+    Taken in float32, outside autocast, on the uncompiled network: half precision underflows in the second
+    backward pass, and compiled graphs have none. `logits` computed from `x` already spare a pass through D
+    where they are fit for it, which is where the task made `x` a leaf that requires gradients.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        if logits is None or not x.requires_grad:
+            x = x.detach().float().requires_grad_()
+            logits = step.critic(x, step.cond)
+        (gradient,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
+        return gradient.square().flatten(1).sum(1)
+
+
+def gradient_norm(step: Step, x: Tensor) -> Tensor:
+    """||d D(x) / d x|| of each sample, shape (N,); a zero gradient has a finite derivative."""
+    return (squared_gradient_norm(step, x) + 1e-12).sqrt()
+
+
+class _GradientTerm(Term):
+    per_sample = True
+
+
+class GradientPenalty(_GradientTerm):
+    """(||grad D|| - 1)^2 at points drawn evenly between reals and fakes (Gulrajani et al. 2017, eq. 3).
+
+    Args:
+        one_sided: only norms above 1 are penalised (ibid., sec. 5; Petzka et al. 2018).
+    """
+
+    def __init__(self, weight: Weight = 10.0, every: int = 1, one_sided: bool = False):
+        super().__init__(weight, every)
+        self.one_sided = one_sided
+
+    def __call__(self, step: Step) -> Tensor:
+        real, fake = step.real.detach().float(), step.fake.detach().float()
+        mix = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device, dtype=real.dtype)
+        excess = gradient_norm(step, torch.lerp(real, fake, mix)) - 1
+        return (excess.relu() if self.one_sided else excess).square().mean()
+
+
+class R1(_GradientTerm):
+    """||grad D||^2 / 2 on reals (Mescheder et al. 2018, eq. 9): `weight` is the paper's gamma."""
+
+    reads_gradient_at = ("real",)
+
+    def __call__(self, step: Step) -> Tensor:
+        return squared_gradient_norm(step, step.real, step.real_logits).mean() / 2
+
+
+class R2(_GradientTerm):
+    """||grad D||^2 / 2 on fakes (Mescheder et al. 2018, eq. 10)."""
+
+    reads_gradient_at = ("fake",)
+
+    def __call__(self, step: Step) -> Tensor:
+        return squared_gradient_norm(step, step.fake, step.fake_logits).mean() / 2
+
+
+class DRAGAN(_GradientTerm):
+    """(||grad D|| - 1)^2 around reals, at x + N(0, std^2) (Kodali et al. 2017, eq. 4 with k = 1).
+
+    Args:
+        std: of the noise, in units of the data ([-1, 1] for images).
+    """
+
+    def __init__(self, weight: Weight = 10.0, every: int = 1, std: float = 0.25):
+        super().__init__(weight, every)
+        self.std = std
+
+    def __call__(self, step: Step) -> Tensor:
+        real = step.real.detach().float()
+        return (gradient_norm(step, real + self.std * torch.randn_like(real)) - 1).square().mean()

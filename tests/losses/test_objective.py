@@ -1,0 +1,62 @@
+import pytest
+import torch
+from torch import nn
+
+from gan_lightning.errors import ConfigError
+from gan_lightning.losses.adversarial import NonSaturating, Wasserstein
+from gan_lightning.losses.objective import Objective
+from gan_lightning.schedules import Linear
+from gan_lightning.tasks.base import Clock, Step
+from gan_lightning.terms.base import Term
+from gan_lightning.terms.constraints import WeightClip
+
+
+class Seven(Term):
+    def __call__(self, step):
+        return torch.tensor(7.0)
+
+
+def step(i=0, nimg=0, real=((1.0,),), fake=((2.0,),)):
+    x = torch.zeros(1, 1)
+    return Step(None, None, x, x, torch.tensor(real), torch.tensor(fake), None, Clock(i, nimg), {})
+
+
+def test_sum_of_named_weighted_terms():
+    objective = Objective(Wasserstein(), {"a": Seven(weight=2.0), "off": None}, {"b": Seven(weight=0.5)})
+    assert {k: v.item() for k, v in objective.d_loss(step()).items()} == {"adv": 1.0, "a": 14.0}
+    assert {k: v.item() for k, v in objective.g_loss(step()).items()} == {"adv": -2.0, "b": 3.5}
+
+
+def test_lazy_terms_run_every_kth_step_k_times_as_strong():
+    objective = Objective(Wasserstein(), {"a": Seven(weight=1.0, every=4)})
+    values = [objective.d_loss(step(i)).get("a") for i in range(9)]
+    assert [i for i, v in enumerate(values) if v is not None] == [0, 4, 8]
+    assert values[4].item() == 28.0
+
+
+def test_scheduled_weight():
+    objective = Objective(Wasserstein(), {"a": Seven(weight=Linear(1.0, 0.0, kimg=2.0))})
+    assert [objective.d_loss(step(nimg=n))["a"].item() for n in (0, 500, 1000, 5000)] == [7.0, 5.25, 3.5, 0.0]
+
+
+def test_logits_of_unequal_shape_are_refused():
+    with pytest.raises(ValueError, match=r"\(1, 1\).*\(1,\)"):
+        Objective(NonSaturating()).d_loss(step(fake=(2.0,)))
+
+
+@pytest.mark.parametrize("settings, message", [
+    ({"n_critic": 0}, "loss.n_critic=0: must be at least 1"),
+    ({"d_terms": {"r1": Seven(every=0)}}, "loss.d_terms.r1.every=0: must be at least 1"),
+])
+def test_bad_settings(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        Objective(NonSaturating(), **settings)
+
+
+def test_weight_clip():
+    d = nn.Linear(3, 1)
+    with torch.no_grad():
+        d.weight.copy_(torch.tensor([[0.5, -0.5, 0.005]]))
+    Objective(Wasserstein(), d_constraints={"clip": WeightClip(0.01), "off": None}).constrain_d(d)
+    assert d.weight.tolist()[0] == pytest.approx([0.01, -0.01, 0.005])
+    assert d.bias.abs().max() <= 0.01

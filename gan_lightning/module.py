@@ -1,0 +1,172 @@
+"""The engine: who steps when. It knows nothing of images, labels or networks.
+
+One `training_step` is one round of the game: D takes `n_critic` steps, each on a batch of its own, then G takes
+one. What each player's loss is, the task says; what its weights do with it, the optimisation. So Lightning's clock,
+`global_step`, counts rounds, and the clock that people use, `kimg`, counts real images that D has seen.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from gan_lightning import __version__
+from gan_lightning.checkpoint import FORMAT
+from gan_lightning.journal import Journal, Row
+from gan_lightning.optim import Optimisation
+from gan_lightning.randomness import seed_step
+from gan_lightning.tasks.base import Batch, Clock, Task
+
+
+class GANModule(L.LightningModule):
+    """Two players, one game.
+
+    Args:
+        task: the networks and their losses.
+        optim: optimizers, clipping, accumulation, learning-rate decay, averaging of G.
+        seed: with the step and the device's rank it determines every random number of a step.
+        config: the resolved configuration, plain containers; travels in checkpoints and to loggers.
+    """
+
+    def __init__(self, task: Task, optim: Optimisation, seed: int = 0, config: dict | None = None):
+        super().__init__()
+        self.automatic_optimization = False
+        self.task, self.optim, self.seed, self.config = task, optim, seed, config or {}
+        self.ema = optim.ema(task.g) if optim.ema else None
+        self.weights = {"d": _trainable(task.d), "g": _trainable(task.g)}
+        self.batches_per_step = task.n_critic * optim.accumulate
+        self.steps = 0  # rounds played, which are G's steps
+        self.nimg = self.nimg_before = 0  # real images seen by D on all devices: now, and before this round
+        self.journal = Journal()
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        optimizers = [self.optim.d(self.weights["d"]), self.optim.g(self.weights["g"])]
+        self._base_lr = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
+        return optimizers
+
+    def on_train_start(self) -> None:
+        self.journal.start_clock()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        d_optimizer, g_optimizer = self.optimizers()
+        seed_step(self.seed, self.steps, self.global_rank, self.device)
+        self._decay_lr()
+        accumulate, n_critic = self.optim.accumulate, self.task.n_critic
+        batches = _split(batch, self.batches_per_step)
+        for i in range(n_critic):
+            clock = Clock(self.steps * n_critic + i, self.nimg)
+            self._backward("d", batches[i * accumulate:(i + 1) * accumulate], clock)
+            # All that `d_optimizer.step()` does, except that Lightning's clock does not count it as a round.
+            self.trainer.strategy.optimizer_step(d_optimizer.optimizer, _nothing)
+            self.task.after_d_step()
+        self._backward("g", batches[-accumulate:], Clock(self.steps, self.nimg))
+        g_optimizer.step()
+        self._count(len(batch["real"]) * self.trainer.world_size)
+
+    def _backward(self, player: str, batches: list[Batch], clock: Clock) -> None:
+        """Leaves the gradient of the player's loss, averaged over `batches`, on the player's weights."""
+        loss_on = self.task.d_loss if player == "d" else self.task.g_loss
+        with _frozen(self.weights["g" if player == "d" else "d"]):
+            for weight in self.weights[player]:
+                weight.grad = None
+            for batch in batches:
+                losses = loss_on(batch, clock)
+                self.manual_backward(sum(losses.values()) / len(batches))
+                self.journal.add(player, self.steps, losses)
+
+    def _count(self, images: int) -> None:
+        self.steps += 1
+        self.nimg_before, self.nimg = self.nimg, self.nimg + images
+        if self.ema is not None:
+            self.ema.update(self.task.g, self.nimg, images)
+        if self.journal.full:
+            self.check_finite()
+
+    def _decay_lr(self) -> None:
+        if self.optim.decay is None:
+            return
+        factor = self.optim.decay(self.nimg)
+        for optimizer, base_lr in zip(self.optimizers(), self._base_lr, strict=True):
+            for group, lr in zip(optimizer.param_groups, base_lr, strict=True):
+                group["lr"] = lr * factor
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        # Gradients are averaged over devices here, and Lightning has unscaled them unless the optimizer is fused.
+        player = "d" if optimizer is self.optimizers()[0].optimizer else "g"
+        if self.optim.clip[player] is None:
+            return
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
+            scaler.unscale_(optimizer)
+        nn.utils.clip_grad_norm_(self.weights[player], self.optim.clip[player])
+
+    # What callbacks use
+
+    @property
+    def sampler(self) -> nn.Module:
+        """The generator that pictures and scores are taken from."""
+        return self.task.g if self.ema is None else self.ema.network
+
+    def crossed(self, every_kimg: float) -> bool:
+        """Whether this round went past a multiple of `every_kimg`."""
+        images = every_kimg * 1000
+        return self.nimg // images > self.nimg_before // images
+
+    def check_finite(self) -> None:
+        """Raises TrainingDiverged if a loss was NaN or infinite since the last look, on all devices together."""
+        self.journal.check(self._average)
+
+    def fold_losses(self) -> Row:
+        """Mean losses since the last call, over all devices."""
+        return self.journal.fold(self._average)
+
+    def record(self, values: Row) -> None:
+        """One row for the loggers and the curves, at the present kimg."""
+        row = {"kimg": self.nimg / 1000, "step": self.steps} | values
+        self.journal.rows.append(row)
+        for logger in self.loggers:
+            logger.log_metrics(row, step=self.nimg)
+
+    def _average(self, values: Tensor) -> Tensor:
+        return self.trainer.strategy.reduce(values.to(self.device), reduce_op="mean")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        runs = {logger.continues: logger.version for logger in self.loggers if hasattr(logger, "continues")}
+        checkpoint["gan_lightning"] = {"format": FORMAT, "version": __version__, "steps": self.steps, "nimg": self.nimg,
+                                       "journal": self.journal.state_dict(), "runs": runs}
+        checkpoint["config"] = self.config
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        state = checkpoint["gan_lightning"]
+        self.steps, self.nimg, self.nimg_before = state["steps"], state["nimg"], state["nimg"]
+        self.journal.load_state_dict(state["journal"])
+
+
+def _trainable(network: nn.Module) -> list[nn.Parameter]:
+    return [weight for weight in network.parameters() if weight.requires_grad]
+
+
+@contextmanager
+def _frozen(weights: list[nn.Parameter]) -> Iterator[None]:
+    """No gradients for the player who is not to move: neither computed nor stored."""
+    for weight in weights:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for weight in weights:
+            weight.requires_grad_(True)
+
+
+def _split(batch: Batch, parts: int) -> list[Batch]:
+    if parts == 1:
+        return [batch]
+    chunks = {name: value.chunk(parts) for name, value in batch.items()}
+    return [{name: value[i] for name, value in chunks.items()} for i in range(parts)]
+
+
+def _nothing() -> None:
+    """The gradients are there already."""

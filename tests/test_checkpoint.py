@@ -1,0 +1,88 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from gan_lightning.checkpoint import locate, newest, read_checkpoint, write_atomically
+from gan_lightning.errors import CheckpointError
+
+
+def saved(path, **content):
+    write_atomically(path, lambda file: torch.save({"gan_lightning": {"format": 1, "version": "0"}} | content, file))
+    return path
+
+
+def test_round_trip(tmp_path):
+    path = saved(tmp_path / "deep" / "a.ckpt", x=torch.ones(3))
+    assert torch.equal(read_checkpoint(path)["x"], torch.ones(3))
+    assert [p.name for p in path.parent.iterdir()] == ["a.ckpt"]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = saved(tmp_path / "a.ckpt", x=1)
+
+    def fail(file):
+        file.write(b"half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(path, fail)
+    assert read_checkpoint(path)["x"] == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["a.ckpt"]
+
+
+@pytest.mark.slow
+def test_killed_while_writing(tmp_path):
+    """SIGKILL at any moment of an overwrite leaves a whole file, the old or the new one."""
+    path = saved(tmp_path / "a.ckpt", x=torch.zeros(2_000_000))
+    program = (
+        "import sys, torch; from gan_lightning.checkpoint import write_atomically\n"
+        "print('ready', flush=True)\n"
+        "while True:\n"
+        "    content = {'gan_lightning': {'format': 1, 'version': '0'}, 'x': torch.zeros(2_000_000)}\n"
+        "    write_atomically(sys.argv[1], lambda file: torch.save(content, file))\n"
+    )
+    for delay in (0.005, 0.02, 0.035, 0.06):
+        process = subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE)
+        process.stdout.readline()
+        time.sleep(delay)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        assert len(read_checkpoint(path)["x"]) == 2_000_000
+
+
+@pytest.mark.parametrize("make, message", [
+    (lambda p: p.write_bytes(b""), "not a whole checkpoint"),
+    (lambda p: p.write_bytes(b"hello"), "not a whole checkpoint"),
+    (lambda p: p.write_bytes(saved(p).read_bytes()[:-200]), "not a whole checkpoint"),
+    (lambda p: torch.save({"state_dict": {}}, p), "not a checkpoint of gan_lightning"),
+    (lambda p: torch.save(torch.nn.Linear(1, 1), p), "not a checkpoint of gan_lightning"),  # would run code
+    (lambda p: torch.save({"gan_lightning": {"format": 99, "version": "9.9"}}, p), r"newer gan_lightning \(9.9\)"),
+])
+def test_what_is_not_a_checkpoint(tmp_path, make, message):
+    path = tmp_path / "a.ckpt"
+    make(path)
+    with pytest.raises(CheckpointError, match=message) as error:
+        read_checkpoint(path)
+    assert str(path) in str(error.value)
+
+
+def test_locate(tmp_path):
+    path = saved(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert locate(path) == locate(tmp_path / "run") == locate(path.parent) == path
+    with pytest.raises(CheckpointError, match="holds no checkpoint"):
+        locate(tmp_path)
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        locate(tmp_path / "nowhere")
+
+
+def test_newest(tmp_path):
+    assert newest(tmp_path / "new") is None
+    old, new = (saved(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("a", "b"))
+    os.utime(new, (1, 1))
+    assert newest(tmp_path / "new") == old
+    assert newest(tmp_path / "b") == new  # its own, though older

@@ -1,0 +1,44 @@
+"""Curves of losses and metrics over kimg."""
+
+from pathlib import Path
+
+import lightning as L
+
+from gan_lightning.callbacks.every_kimg import EveryKimg
+from gan_lightning.checkpoint import write_atomically
+from gan_lightning.journal import Row
+from gan_lightning.module import GANModule
+from gan_lightning.pictures import figure_png, new_figure
+
+
+class Curves(EveryKimg):
+    """Draws `curves.png` from all rows recorded so far, those before a resume included."""
+
+    def __init__(self, every_kimg: float = 20.0):
+        super().__init__(every_kimg)
+
+    def act(self, trainer: L.Trainer, module: GANModule) -> None:
+        if trainer.is_global_zero and module.journal.rows:
+            png = draw_curves(module.journal.rows)
+            write_atomically(Path(trainer.default_root_dir) / "curves.png", lambda file: file.write(png))
+
+
+def draw_curves(rows: list[Row]) -> bytes:
+    """A PNG with one panel for D's losses, one for G's, and one for each metric."""
+    names = sorted({name for row in rows for name in row})
+    panels = {player: [n for n in names if n.startswith(f"{player}/")] for player in ("d", "g")}
+    panels |= {n: [n] for n in names if n.startswith("metrics/")}
+    panels = {title: series for title, series in panels.items() if series}
+    columns = min(len(panels), 3)
+    rows_of_panels = -(-len(panels) // columns)
+    figure = new_figure(4.5 * columns, 3.2 * rows_of_panels)
+    for i, (title, series) in enumerate(panels.items(), 1):
+        axes = figure.add_subplot(rows_of_panels, columns, i)
+        for name in series:
+            points = [(row["kimg"], row[name]) for row in rows if name in row]
+            axes.plot(*zip(*points, strict=True), label=name, linewidth=1.2, marker="." if len(points) < 30 else None)
+        axes.set(xlabel="kimg", title={"d": "discriminator", "g": "generator"}.get(title, title.split("/")[-1]))
+        axes.grid(alpha=0.3)
+        if len(series) > 1:
+            axes.legend(fontsize="small")
+    return figure_png(figure)

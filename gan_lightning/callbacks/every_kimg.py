@@ -1,0 +1,38 @@
+"""Callbacks that act every so many thousand images."""
+
+from typing import Any
+
+import lightning as L
+
+from gan_lightning.errors import ConfigError
+from gan_lightning.module import GANModule
+
+
+class EveryKimg(L.Callback):
+    """Calls `act` each time training passes a multiple of `every_kimg`, and once more when it ends.
+
+    When that is depends on the images seen alone, so a resumed run acts where an uninterrupted one does.
+    """
+
+    def __init__(self, every_kimg: float):
+        if every_kimg <= 0:
+            raise ConfigError(f"every_kimg={every_kimg} of {type(self).__name__}: must be above 0; "
+                              "set the callback itself to null to switch it off")
+        self.every_kimg = every_kimg
+        self._acted_at = -1
+
+    def act(self, trainer: L.Trainer, module: GANModule) -> None:
+        """What is to be done; called on all devices."""
+        raise NotImplementedError
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: GANModule, *args: Any) -> None:
+        if module.crossed(self.every_kimg):
+            self._act_once(trainer, module)
+
+    def on_train_end(self, trainer: L.Trainer, module: GANModule) -> None:
+        self._act_once(trainer, module)
+
+    def _act_once(self, trainer: L.Trainer, module: GANModule) -> None:
+        if self._acted_at != module.steps:
+            self._acted_at = module.steps
+            self.act(trainer, module)

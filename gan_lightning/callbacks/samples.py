@@ -1,0 +1,52 @@
+"""Pictures of samples from fixed latents, so that successive ones can be compared."""
+
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import torch
+
+from gan_lightning.callbacks.every_kimg import EveryKimg
+from gan_lightning.module import GANModule
+from gan_lightning.pictures import picture, save_png
+from gan_lightning.sampling import GAN
+
+
+class Samples(EveryKimg):
+    """Writes `samples/kimg_*.png`, and the same to every logger that takes pictures.
+
+    With labels, each column is a class; points are drawn over reals.
+
+    Args:
+        n: samples in the picture.
+    """
+
+    def __init__(self, every_kimg: float = 20.0, n: int = 100):
+        super().__init__(every_kimg)
+        self.n = n
+
+    def on_train_start(self, trainer: L.Trainer, module: GANModule) -> None:
+        if module.nimg == 0:
+            self._act_once(trainer, module)
+
+    def act(self, trainer: L.Trainer, module: GANModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        pixels = self._draw(trainer, module)
+        kimg = module.nimg / 1000
+        save_png(Path(trainer.default_root_dir) / "samples" / f"kimg_{kimg:010.3f}.png", pixels)
+        for logger in trainer.loggers:
+            if hasattr(logger, "log_picture"):
+                logger.log_picture("samples", pixels, kimg, module.nimg)
+
+    def _draw(self, trainer: L.Trainer, module: GANModule) -> np.ndarray:
+        # Sampling needs no random numbers of the run's own, so taking pictures changes no weight.
+        gan = GAN(module.task, module.sampler, module.config)
+        columns = classes = gan.num_classes if 0 < gan.num_classes <= 20 else 0
+        n = self.n - self.n % classes if classes else self.n
+        labels = torch.arange(n) % classes if classes else None
+        samples = gan.sample(n, seed=module.seed, label=labels)
+        return picture(samples, columns or None, self._reals(trainer) if samples.ndim == 2 else None)
+
+    def _reals(self, trainer: L.Trainer) -> torch.Tensor:
+        return trainer.datamodule.data.source().take(torch.arange(2000))["real"]

@@ -1,0 +1,127 @@
+"""Samples from a trained generator: what `sample.py` and `gan_lightning.load` do.
+
+Imports networks and torch alone: no data set, logger, metric or Lightning.
+"""
+
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from gan_lightning.build import build_task
+from gan_lightning.checkpoint import locate, read_checkpoint, write_atomically
+from gan_lightning.errors import CheckpointError, ConfigError
+from gan_lightning.pictures import picture, save_png, to_uint8
+from gan_lightning.tasks.base import Task
+
+
+class GAN:
+    """A generator ready to be sampled from.
+
+    Args:
+        task: the game it was trained in, which knows what a generator is fed.
+        network: the generator, live or averaged.
+        config: the run's resolved configuration.
+    """
+
+    def __init__(self, task: Task, network: nn.Module, config: dict[str, Any]):
+        self.task, self.network, self.config = task, network, config
+
+    @property
+    def num_classes(self) -> int:
+        """How many labels the generator knows; 0 if it takes none."""
+        return self.network.num_classes
+
+    @torch.no_grad()
+    def sample(self, n: int, seed: int = 0, label: int | Tensor | None = None, truncation: float | None = None,
+               start: int = 0, batch_size: int = 32) -> Tensor:
+        """Samples number `start` to `start + n` of this seed: (n, C, H, W) in [-1, 1], or (n, 2) points.
+
+        Sample i depends on the weights, `seed` and i alone. It is always computed at the same place of a batch
+        of the same size, so that not even rounding depends on `n` and `start`.
+
+        Args:
+            label: one class for all, or one for each (n,); none draws classes evenly.
+            truncation: keeps the latents within +-truncation: fidelity for diversity.
+        """
+        labels = self._labels(n, label)
+        was_training = self.network.training
+        self.network.eval()
+        try:
+            first, last = start // batch_size, ceil((start + n) / batch_size)
+            batches = [self._batch(range(b * batch_size, (b + 1) * batch_size), start, labels, seed, truncation)
+                       for b in range(first, last)]
+            offset = start - first * batch_size
+            return torch.cat(batches)[offset:offset + n] if batches else torch.empty(0)
+        finally:
+            self.network.train(was_training)
+
+    def _batch(self, indices: range, start: int, labels: Tensor | None, seed: int, truncation: float | None) -> Tensor:
+        if labels is not None:
+            at = torch.tensor(indices) - start
+            labels = labels[at.clamp(0, len(labels) - 1)]  # rows that were not asked for get any label
+        batch = self.task.sample_batch(indices, seed, labels, truncation)
+        device = next(self.network.parameters()).device
+        return self.task.generate({name: value.to(device) for name, value in batch.items()}, self.network).cpu()
+
+    def _labels(self, n: int, label: int | Tensor | None) -> Tensor | None:
+        if label is None:
+            return None
+        if not self.num_classes:
+            raise ConfigError(f"label={label}: this generator takes no labels (it was trained with model.conditional=false)")
+        labels = torch.as_tensor(label).long().expand(n)
+        if n and (labels.min() < 0 or labels.max() >= self.num_classes):
+            raise ConfigError(f"label={label}: must be 0 to {self.num_classes - 1}")
+        return labels
+
+
+def load(path: str | Path, device: str = "cpu", ema: bool = True) -> GAN:
+    """The generator in a checkpoint file, or in the last checkpoint of a run directory.
+
+    Args:
+        ema: take the averaged weights where there are any; false takes the live ones.
+
+    Raises:
+        CheckpointError: no checkpoint there, or not a whole one of ours.
+    """
+    content = read_checkpoint(path)
+    config, state = content["config"], content["state_dict"]
+    task = build_task(OmegaConf.create(config))
+    averaged = _under("ema.network.", state)
+    try:
+        task.g.load_state_dict(averaged if ema and averaged else _under("task.g.", state))
+    except RuntimeError as error:
+        raise CheckpointError(f"{locate(path)}: its weights do not fit the networks of its own config; "
+                              "was a network's code changed since?") from error
+    return GAN(task, task.g.to(device).eval(), config)
+
+
+def _under(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+
+
+def main(cfg: DictConfig) -> None:
+    """`sample.py`: writes samples as one picture (.png), an array (.npz), or a folder of pictures."""
+    if cfg.n < 1:
+        raise ConfigError(f"n={cfg.n}: must be at least 1")
+    gan = load(cfg.ckpt, cfg.device, cfg.ema)
+    samples = gan.sample(cfg.n, cfg.seed, cfg.label, cfg.truncation, cfg.start)
+    out = Path(cfg.out)
+    if out.suffix == ".png":
+        save_png(out, picture(samples))
+    elif out.suffix == ".npz":
+        array = (samples if samples.ndim == 2 else to_uint8(samples).permute(0, 2, 3, 1)).numpy()
+        write_atomically(out, lambda file: np.savez_compressed(file, samples=array))
+    elif out.suffix:
+        raise ConfigError(f"out={out}: must end in .png (a grid), .npz (an array) or / (a folder of pictures)")
+    elif samples.ndim == 2:
+        raise ConfigError(f"out={out}: points have no pictures of their own; use out=FILE.png or out=FILE.npz")
+    else:
+        for i, image in enumerate(samples, cfg.start):
+            pixels = to_uint8(image).permute(1, 2, 0).expand(-1, -1, 3).numpy()
+            save_png(out / f"{i:06}.png", pixels)
+    print(f"{cfg.n} samples -> {out}")

@@ -1,0 +1,90 @@
+"""summary.json, and the block of text that a run ends with."""
+
+import json
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from torch import nn
+
+from gan_lightning import __version__
+from gan_lightning.checkpoint import write_atomically
+from gan_lightning.module import GANModule
+
+PACKAGES = ("torch", "lightning", "hydra-core", "torchmetrics", "torch-fidelity", "wandb")
+
+
+def summarise(module: GANModule, trainer: L.Trainer, run_dir: Path) -> dict[str, Any]:
+    """What was reached, at what cost, with what. Written to summary.json by rank 0."""
+    seconds, rows = module.journal.seconds, module.journal.rows
+    summary = {
+        "kimg": module.nimg / 1000,
+        "g_steps": module.steps,
+        "d_steps": module.steps * module.task.n_critic,
+        "wall_seconds": round(seconds, 1),
+        "images_per_second": round(module.nimg / seconds, 1) if seconds else None,
+        "g_parameters": _count(module.task.g),
+        "d_parameters": _count(module.task.d),
+        "last": {name: value for row in rows for name, value in row.items() if "/" in name},
+        "best": {},
+        "seed": module.seed,
+        "devices": trainer.world_size,
+        "precision": str(trainer.precision),
+        "versions": {"gan_lightning": __version__, "python": platform.python_version()} | _versions(),
+        "git_revision": _git_revision(),
+    }
+    if trainer.is_global_zero:
+        text = json.dumps(summary, indent=2) + "\n"
+        write_atomically(run_dir / "summary.json", lambda file: file.write(text.encode()))
+    return summary
+
+
+def report(summary: dict[str, Any], run_dir: Path) -> str:
+    """What was reached and where everything lies."""
+    last = summary["last"]
+    losses = ", ".join(f"{name} {last[name]:.3g}" for name in sorted(last) if name.startswith(("metrics/", "d/loss", "g/loss")))
+    steps = f"{summary['g_steps']:,} generator and {summary['d_steps']:,} discriminator steps"
+    lines = [
+        "",
+        f"trained   {summary['kimg']:,.1f} kimg ({steps}) in {summary['wall_seconds']:,.0f} s, "
+        f"{summary['images_per_second'] or 0:,.0f} images/s",
+        f"reached   {losses}" if losses else "",
+        *[f"{what:9} {run_dir / path}" for what, path in (
+            ("samples", _newest_sample(run_dir)), ("curves", "curves.png"),
+            ("weights", "checkpoints/last.ckpt"), ("summary", "summary.json")) if path and (run_dir / path).exists()],
+        f"sample    python sample.py ckpt={run_dir} n=64",
+    ]
+    return "\n".join(line for i, line in enumerate(lines) if line or i == 0)
+
+
+def _newest_sample(run_dir: Path) -> Path | None:
+    pictures = sorted((run_dir / "samples").glob("kimg_*.png"))
+    return pictures[-1].relative_to(run_dir) if pictures else None
+
+
+def _count(network: nn.Module) -> int:
+    return sum(weight.numel() for weight in network.parameters())
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _git_revision() -> str | None:
+    """The revision of the code that ran, "-dirty" if it had uncommitted changes; None outside a repository."""
+    folder = Path(__file__).parent
+    try:
+        result = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=folder,
+                                capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip() or None

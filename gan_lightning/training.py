@@ -1,0 +1,117 @@
+"""A training run from config to summary: what `train.py` does."""
+
+import logging
+import math
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from gan_lightning.build import build_loggers, build_module, build_trainer, instantiate
+from gan_lightning.checkpoint import locate, newest, read_checkpoint, write_atomically
+from gan_lightning.data.base import ImageData, to_float
+from gan_lightning.errors import ConfigError, TrainingDiverged
+from gan_lightning.module import GANModule
+from gan_lightning.summary import report, summarise
+
+log = logging.getLogger("gan_lightning")
+
+
+class TrainData(L.LightningDataModule):
+    """Hands a data set to the Trainer: where a resumed run goes on, and which share is this device's."""
+
+    def __init__(self, data: ImageData, seed: int, images_per_step: int, channels_last: bool):
+        super().__init__()
+        self.data, self.seed, self.channels_last = data, seed, channels_last
+        self.images_per_step = images_per_step  # on all devices
+
+    def prepare_data(self) -> None:
+        self.data.prepare()
+
+    def train_dataloader(self) -> Any:
+        module, trainer = self.trainer.lightning_module, self.trainer
+        return self.data.loader(batches_per_step=module.batches_per_step, seed=self.seed, start=module.nimg,
+                                rank=trainer.global_rank, world_size=trainer.world_size, device=module.device)
+
+    def on_after_batch_transfer(self, batch: dict[str, torch.Tensor], dataloader_idx: int) -> dict[str, torch.Tensor]:
+        real = to_float(batch["real"])
+        if self.channels_last and real.ndim == 4:
+            real = real.contiguous(memory_format=torch.channels_last)
+        return batch | {"real": real}
+
+
+def train(cfg: DictConfig, run_dir: Path | None = None) -> dict[str, Any]:
+    """Trains what `cfg` describes and returns the summary that the run directory holds as summary.json.
+
+    Args:
+        run_dir: where everything is written; by default the directory that Hydra made for this run.
+    """
+    run_dir = run_dir or Path(HydraConfig.get().runtime.output_dir)
+    _quieten()
+    if cfg.max_kimg <= 0:
+        raise ConfigError(f"max_kimg={cfg.max_kimg}: must be above 0")
+    resume = _find_checkpoint(cfg.ckpt_path, run_dir)
+    state = read_checkpoint(resume)["gan_lightning"] if resume else {"nimg": 0, "steps": 0}
+    module, data = build_module(cfg), instantiate(cfg.data)
+    callbacks = [instantiate(node) for node in (cfg.callbacks or {}).values() if node is not None]
+
+    images_per_device = cfg.data.batch_size * module.batches_per_step
+
+    def max_steps(world_size: int) -> int:
+        left = cfg.max_kimg * 1000 - state["nimg"]
+        return state["steps"] + max(0, math.ceil(left / (images_per_device * world_size)))
+
+    trainer = build_trainer(cfg, run_dir, callbacks=callbacks, logger=build_loggers(cfg, state.get("runs", {})),
+                            max_steps=max_steps, enable_checkpointing="checkpoint" in cfg.callbacks)
+    train_data = TrainData(data, cfg.seed, images_per_device * trainer.world_size, cfg.channels_last)
+    if trainer.is_global_zero:
+        _begin(run_dir, module, trainer, resume, cfg)
+    _fit(trainer, module, train_data, resume)
+    summary = summarise(module, trainer, run_dir)
+    if trainer.is_global_zero:
+        print(report(summary, run_dir))
+    return summary
+
+
+def _fit(trainer: L.Trainer, module: GANModule, data: TrainData, resume: Path | None) -> None:
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+    except TrainingDiverged as error:
+        last = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
+        good = f"the last good checkpoint is {last}" if last.exists() else "no checkpoint had been written yet"
+        raise TrainingDiverged(f"{error}; {good}; a smaller optim.g.lr and optim.d.lr may help") from error
+
+
+def _find_checkpoint(ckpt_path: str | None, run_dir: Path) -> Path | None:
+    if ckpt_path is None:
+        if (run_dir / "checkpoints").exists():
+            raise ConfigError(f"{run_dir} holds a run already: go on with it (ckpt_path=last), or choose another "
+                              "folder (hydra.run.dir=...)")
+        return None
+    if ckpt_path != "last":
+        return locate(ckpt_path)
+    found = newest(run_dir)
+    if found is None:
+        print(f"ckpt_path=last: no checkpoint in {run_dir} nor in the runs beside it; starting afresh", flush=True)
+    return found
+
+
+def _begin(run_dir: Path, module: GANModule, trainer: L.Trainer, resume: Path | None, cfg: DictConfig) -> None:
+    text = OmegaConf.to_yaml(OmegaConf.create(module.config))
+    write_atomically(run_dir / "config.yaml", lambda file: file.write(text.encode()))
+    for logger in trainer.loggers:
+        logger.log_hyperparams(module.config)
+    where = f", going on from {resume}" if resume else ""
+    print(f"{run_dir}: training for {cfg.max_kimg:g} kimg{where}", flush=True)
+
+
+def _quieten() -> None:
+    """Lightning's advice is meant for other modules than ours; its errors and warnings of substance stay."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for message in (".*does not have many workers.*", ".*`IterableDataset`.*", ".*Checkpoint directory.*exists.*",
+                    ".*GPU available but not used.*", ".*LeafSpec.*", ".*in eval mode at the start of training.*"):
+        warnings.filterwarnings("ignore", message)

@@ -1,0 +1,120 @@
+"""DCGAN: Radford et al. 2016, arXiv:1511.06434, from 8 to 128 px.
+
+With classes: conditional batch normalisation in G and a projection in D (Miyato & Koyama 2018,
+arXiv:1802.05637). Kernels are 4x4, as in the authors' later Torch code, where the paper's figure has 5x5:
+a multiple of the stride overlaps evenly.
+"""
+
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from gan_lightning.networks.layers import (
+    CriticNorm,
+    GeneratorNorm,
+    Projection,
+    add_spectral_norm,
+    check_cond,
+    check_label_route,
+    check_norm,
+    check_resolution,
+    generator_norm,
+    is_normalised,
+    leaky_relu,
+    norm_2d,
+    normalise,
+)
+
+
+def _halve(resolution: int) -> tuple[int, int]:
+    """(smallest size, stages): halved to at most 7 px, and twice at least where the resolution allows."""
+    base, stages = resolution, 0
+    while base % 2 == 0 and (base > 7 or stages < 2):
+        base, stages = base // 2, stages + 1
+    return base, stages
+
+
+def _possible(resolution: int) -> bool:
+    return 8 <= resolution <= 128 and _halve(resolution)[0] <= 7
+
+
+POSSIBLE = [resolution for resolution in range(8, 129) if _possible(resolution)]
+
+
+def _plan(resolution: int, width: int) -> tuple[int, list[int]]:
+    """(smallest size, maps per stage from the image end on: doubling, up to eight times `width`)."""
+    makes = f"dcgan makes 8 to 128 px that halve evenly down to at most 7 ({', '.join(map(str, POSSIBLE))})"
+    check_resolution(resolution, _possible(resolution), makes)
+    base, stages = _halve(resolution)
+    return base, [width * min(2**stage, 8) for stage in range(stages)]
+
+
+class Generator(nn.Module):
+    """z (N, z_dim) -> images (N, channels, resolution, resolution) in [-1, 1].
+
+    Args:
+        width: maps at the image end; twice as many at each halving, up to eight times.
+        norm: after each layer but the last; by class where there are classes.
+    """
+
+    def __init__(self, resolution: int, channels: int, num_classes: int = 0, z_dim: int = 100,
+                 width: int = 64, norm: GeneratorNorm = "batch"):
+        super().__init__()
+        base, widths = _plan(resolution, width)
+        check_norm("model.g_norm", norm, GeneratorNorm)
+        check_label_route(norm, num_classes, "dcgan")
+        self.z_dim, self.num_classes = z_dim, num_classes
+        widths.reverse()
+        bias = not is_normalised(norm)
+        self.project = nn.Sequential(
+            nn.Linear(z_dim, widths[0] * base**2, bias=bias), nn.Unflatten(1, (widths[0], base, base)),
+        )
+        self.norms = nn.ModuleList(generator_norm(norm, maps, num_classes) for maps in widths)
+        self.relu = nn.ReLU(inplace=True)
+        self.ups = nn.ModuleList(
+            nn.ConvTranspose2d(maps, fewer, 4, stride=2, padding=1, bias=bias)
+            for maps, fewer in pairwise(widths)
+        )
+        self.ups.append(nn.ConvTranspose2d(widths[-1], channels, 4, stride=2, padding=1))
+
+    def forward(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
+        check_cond(cond, self.num_classes)
+        h = self.project(z)
+        for norm, up in zip(self.norms, self.ups, strict=True):
+            h = up(self.relu(normalise(norm, h, cond)))
+        return h.tanh()
+
+
+class Discriminator(nn.Module):
+    """Images (N, channels, resolution, resolution) -> logits (N, 1); features are the last maps, flattened.
+
+    Args:
+        width: maps of the first layer; twice as many at each halving, up to eight times.
+        norm: after each convolution but the first.
+    """
+
+    def __init__(self, resolution: int, channels: int, num_classes: int = 0, width: int = 64,
+                 norm: CriticNorm = "batch"):
+        super().__init__()
+        base, widths = _plan(resolution, width)
+        check_norm("model.d_norm", norm, CriticNorm)
+        self.num_classes = num_classes
+        layers: list[nn.Module] = [nn.Conv2d(channels, widths[0], 4, stride=2, padding=1), leaky_relu()]
+        for maps, more in pairwise(widths):
+            layers.append(nn.Conv2d(maps, more, 4, stride=2, padding=1, bias=not is_normalised(norm)))
+            layers += [norm_2d(norm, more), leaky_relu()] if is_normalised(norm) else [leaky_relu()]
+        self.maps = nn.Sequential(*layers)
+        self.last = nn.Linear(widths[-1] * base**2, 1)
+        self.projection = Projection(widths[-1], num_classes) if num_classes else None
+        if norm == "spectral":
+            add_spectral_norm(self)
+
+    def forward(self, x: Tensor, cond: Tensor | None = None,
+                return_features: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        check_cond(cond, self.num_classes)
+        maps = self.maps(x)
+        features = maps.flatten(1)
+        logits = self.last(features)
+        if self.projection is not None:
+            logits = logits + self.projection(maps.sum((2, 3)), cond)
+        return (logits, features) if return_features else logits

@@ -25,6 +25,9 @@ def instantiate(node: Any, **kwargs: Any) -> Any:
 
 def build_task(cfg: DictConfig) -> Task:
     """The networks, initialised, and the game they play. Needs neither data nor Lightning."""
+    if cfg.model.get("conditional") and not cfg.data.num_classes:
+        raise ConfigError("model.conditional=true: this data set has no classes (data.num_classes=0); "
+                          "choose model.conditional=false, or data with labels")
     networks = {name: instantiate(node) for name, node in cfg.model.items() if OmegaConf.is_config(node)}
     for network in networks.values():
         initialise(network, cfg.model.get("init"))
@@ -41,8 +44,17 @@ def build_module(cfg: DictConfig) -> "GANModule":
     torch.manual_seed(cfg.seed)
     task = build_task(cfg)
     config = OmegaConf.to_container(cfg, resolve=True)
-    module = GANModule(task, instantiate(cfg.optim), seed=cfg.seed, config=config)
+    module = GANModule(task, build_optim(cfg.optim), seed=cfg.seed, config=config)
     return module.to(memory_format=torch.channels_last) if cfg.channels_last else module
+
+
+def build_optim(node: DictConfig) -> Any:
+    """The optimisation; betas=[0,0.9] on a command line holds an int, and torch wants floats."""
+    node = node.copy()
+    for player in (node.g, node.d):
+        if player.get("betas") is not None:
+            player.betas = [float(beta) for beta in player.betas]
+    return instantiate(node)
 
 
 def build_loggers(cfg: DictConfig, run_ids: dict[str, str]) -> list[Any]:

@@ -38,7 +38,7 @@ class TrainData(L.LightningDataModule):
                                 rank=trainer.global_rank, world_size=trainer.world_size, device=module.device)
 
     def on_after_batch_transfer(self, batch: dict[str, torch.Tensor], dataloader_idx: int) -> dict[str, torch.Tensor]:
-        real = to_float(batch["real"])
+        real = to_float(batch["real"]).to(self.trainer.lightning_module.dtype)
         if self.channels_last and real.ndim == 4:
             real = real.contiguous(memory_format=torch.channels_last)
         return batch | {"real": real}

@@ -49,4 +49,5 @@ class Samples(EveryKimg):
         return picture(samples, columns or None, self._reals(trainer) if samples.ndim == 2 else None)
 
     def _reals(self, trainer: L.Trainer) -> torch.Tensor:
-        return trainer.datamodule.data.source().take(torch.arange(2000))["real"]
+        source = trainer.datamodule.data.source()
+        return source.take(torch.arange(min(2000, len(source))))["real"]

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from gan_lightning.errors import ConfigError
 from gan_lightning.losses.adversarial import AdversarialLoss
+from gan_lightning.precision import at_least_float32
 from gan_lightning.schedules import at
 from gan_lightning.tasks.base import Clock, Step
 from gan_lightning.terms.base import Term
@@ -45,15 +46,17 @@ class Objective:
 
     def d_loss(self, step: Step) -> dict[str, Tensor]:
         _same_shape(step.real_logits, step.fake_logits)
-        adversarial = self.adversarial.d_loss(step.real_logits.float(), step.fake_logits.float())
+        adversarial = self.adversarial.d_loss(
+            at_least_float32(step.real_logits), at_least_float32(step.fake_logits)
+        )
         return {"adv": adversarial} | _weighted(self.d_terms, step)
 
     def g_loss(self, step: Step) -> dict[str, Tensor]:
         real_logits = step.real_logits
         if real_logits is not None:
             _same_shape(real_logits, step.fake_logits)
-            real_logits = real_logits.float()
-        adversarial = self.adversarial.g_loss(step.fake_logits.float(), real_logits)
+            real_logits = at_least_float32(real_logits)
+        adversarial = self.adversarial.g_loss(at_least_float32(step.fake_logits), real_logits)
         return {"adv": adversarial} | _weighted(self.g_terms, step)
 
     def constrain_d(self, d: nn.Module) -> None:

@@ -61,5 +61,5 @@ class Versus(Task):
 
     def _logits_serve_penalties(self, real: Tensor) -> bool:
         # A penalty may differentiate the logits of this very step if they are float32 and differentiable twice.
-        autocast = torch.is_autocast_enabled(real.device.type)
-        return not autocast and real.dtype != torch.float16 and self.d._compiled_call_impl is None
+        plain = not torch.is_autocast_enabled(real.device.type) and self.d._compiled_call_impl is None
+        return plain and real.dtype in (torch.float32, torch.float64)

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from gan_lightning.precision import at_least_float32
 from gan_lightning.tasks.base import Step
 from gan_lightning.terms.base import Term, Weight
 
@@ -13,4 +14,4 @@ class Drift(Term):
         super().__init__(weight, every)
 
     def __call__(self, step: Step) -> Tensor:
-        return step.real_logits.float().square().mean()
+        return at_least_float32(step.real_logits).square().mean()

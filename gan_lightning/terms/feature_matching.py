@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from gan_lightning.precision import at_least_float32
 from gan_lightning.tasks.base import Step
 from gan_lightning.terms.base import Term
 
@@ -12,5 +13,5 @@ class FeatureMatching(Term):
     reads_features = True
 
     def __call__(self, step: Step) -> Tensor:
-        real, fake = step.real_features.float(), step.fake_features.float()
+        real, fake = at_least_float32(step.real_features), at_least_float32(step.fake_features)
         return (real.mean(0).detach() - fake.mean(0)).square().sum()

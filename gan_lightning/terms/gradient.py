@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from gan_lightning.precision import at_least_float32
 from gan_lightning.tasks.base import Step
 from gan_lightning.terms.base import Term, Weight
 
@@ -10,13 +11,13 @@ from gan_lightning.terms.base import Term, Weight
 def squared_gradient_norm(step: Step, x: Tensor, logits: Tensor | None = None) -> Tensor:
     """||d D(x) / d x||^2 of each sample, shape (N,), differentiable by D's weights.
 
-    Taken in float32, outside autocast, on the uncompiled network: half precision underflows in the second
+    Taken in float32 or better, outside autocast, on the uncompiled network: half precision underflows in the second
     backward pass, and compiled graphs have none. `logits` computed from `x` already spare a pass through D
     where they are fit for it, which is where the task made `x` a leaf that requires gradients.
     """
     with torch.autocast(x.device.type, enabled=False):
         if logits is None or not x.requires_grad:
-            x = x.detach().float().requires_grad_()
+            x = at_least_float32(x.detach()).requires_grad_()
             logits = step.critic(x, step.cond)
         (gradient,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
         return gradient.square().flatten(1).sum(1)
@@ -43,7 +44,7 @@ class GradientPenalty(_GradientTerm):
         self.one_sided = one_sided
 
     def __call__(self, step: Step) -> Tensor:
-        real, fake = step.real.detach().float(), step.fake.detach().float()
+        real, fake = at_least_float32(step.real.detach()), at_least_float32(step.fake.detach())
         mix = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device, dtype=real.dtype)
         excess = gradient_norm(step, torch.lerp(real, fake, mix)) - 1
         return (excess.relu() if self.one_sided else excess).square().mean()
@@ -79,5 +80,5 @@ class DRAGAN(_GradientTerm):
         self.std = std
 
     def __call__(self, step: Step) -> Tensor:
-        real = step.real.detach().float()
+        real = at_least_float32(step.real.detach())
         return (gradient_norm(step, real + self.std * torch.randn_like(real)) - 1).square().mean()

@@ -1,0 +1,67 @@
+"""The top-level settings of `config.yaml` and `sample.yaml`.
+
+First in a defaults list (`- schema`), each makes a misspelt top-level key in any file an error, and a
+wrong type too. What is inside a group is described by the constructor that its `_target_` names.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+
+@dataclass
+class Config:
+    """| key             | what it sets                                                                |
+    |-----------------|------------------------------------------------------------------------------|
+    | `data`          | which data; `data.resolution`, `channels`, `num_classes` feed the networks   |
+    | `model`         | the networks, and the knobs that they share                                  |
+    | `loss`          | the adversarial loss, its terms, `n_critic`                                  |
+    | `task`          | which game is played                                                         |
+    | `optim`         | optimizers, clipping, accumulation, learning-rate decay, EMA                 |
+    | `callbacks`     | named callbacks; null switches one off                                       |
+    | `logger`        | named loggers                                                                |
+    | `trainer`       | Lightning's Trainer: devices, precision                                      |
+    | `max_kimg`      | length of the training, in thousands of real images that D has seen          |
+    | `ckpt_path`     | checkpoint to continue from                                                  |
+    | `seed`          | decides every random number                                                  |
+    | `channels_last` | memory format of the networks and images                                     |
+
+    `term` and `experiment` are groups that only set these, and have no key of their own.
+    """
+
+    data: Any = MISSING
+    model: Any = MISSING
+    loss: Any = MISSING
+    task: Any = MISSING
+    optim: Any = MISSING
+    callbacks: Any = None
+    logger: Any = None
+    trainer: Any = MISSING
+    max_kimg: float = MISSING
+    ckpt_path: str | None = None
+    seed: int = 0
+    channels_last: bool = True
+
+
+@dataclass
+class SampleConfig:
+    """Images from a checkpoint: `start` is the index of the first latent, `ema` takes the averaged G."""
+
+    ckpt: str = MISSING
+    n: int = 64
+    seed: int = 0
+    label: int | None = None
+    truncation: float | None = None
+    out: str = "samples.png"
+    start: int = 0
+    device: str = "cpu"
+    ema: bool = True
+
+
+def register() -> None:
+    """Makes the schemas known to Hydra as `schema` and `sample_schema`; calling it again changes nothing."""
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config)
+    store.store(name="sample_schema", node=SampleConfig)

@@ -1,0 +1,142 @@
+"""Samples from checkpoints: the same ones, however they are asked for, and with nothing but torch."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import gan_lightning
+from gan_lightning.errors import CheckpointError, ConfigError
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """An unconditional DCGAN with batch norm, a conditional MLP, and points."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name, settings in {
+        "dcgan": ["model=dcgan", "model.width=8"],
+        "labels": ["model=mlp", "model.conditional=true"],
+        "points": ["model=toy2d", "data=gaussians_ring", "data.n=500"],
+    }.items():
+        command = [sys.executable, ROOT / "train.py", *settings, "max_kimg=0.5", "data.batch_size=16",
+                   "optim.g.lr=1e-3", f"hydra.run.dir={folder / name}", "callbacks.samples=null"]
+        subprocess.run(command, check=True, cwd=folder, capture_output=True)
+    return folder
+
+
+def test_shape_range_and_mode(runs):
+    gan = gan_lightning.load(runs / "dcgan")
+    samples = gan.sample(5, seed=1)
+    assert samples.shape == (5, 1, 8, 8) and samples.dtype == torch.float32
+    assert samples.abs().max() <= 1 and samples.std() > 0.05
+    assert not gan.network.training
+
+
+def test_halves_equal_the_whole(runs):
+    gan = gan_lightning.load(runs / "dcgan")
+    whole = gan.sample(70, seed=3)
+    assert torch.equal(whole, torch.cat([gan.sample(35, seed=3), gan.sample(35, seed=3, start=35)]))
+    assert torch.equal(whole[41:43], gan.sample(2, seed=3, start=41))
+    assert not torch.equal(whole, gan.sample(70, seed=4))
+    assert torch.allclose(whole, gan.sample(70, seed=3, batch_size=7), atol=1e-5)
+    assert len(gan.sample(0)) == 0
+
+
+def test_sampling_leaves_the_network_in_its_mode_and_the_generator_alone(runs):
+    gan = gan_lightning.load(runs / "dcgan")
+    gan.network.train()
+    state = torch.get_rng_state()
+    statistics = [b.clone() for b in gan.network.buffers()]
+    gan.sample(3)
+    assert gan.network.training and torch.equal(state, torch.get_rng_state())
+    assert all(torch.equal(a, b) for a, b in zip(statistics, gan.network.buffers(), strict=True))
+
+
+def test_labels(runs):
+    gan = gan_lightning.load(runs / "labels")
+    assert gan.num_classes == 10
+    three, five = gan.sample(16, seed=0, label=3), gan.sample(16, seed=0, label=5)
+    assert not torch.allclose(three, five)
+    mixed = gan.sample(16, seed=0, label=torch.tensor([3, 5] * 8))
+    assert torch.equal(mixed[0::2], three[0::2]) and torch.equal(mixed[1::2], five[1::2])
+    assert torch.equal(gan.sample(6, start=10, label=3), three[10:])
+    for label in (10, -1):
+        with pytest.raises(ConfigError, match=f"label={label}: must be 0 to 9"):
+            gan.sample(1, label=label)
+    with pytest.raises(ConfigError, match="takes no labels"):
+        gan_lightning.load(runs / "dcgan").sample(1, label=3)
+
+
+def test_averaged_and_live_weights_differ(runs):
+    averaged, live = (gan_lightning.load(runs / "dcgan", ema=ema).sample(4) for ema in (True, False))
+    assert not torch.allclose(averaged, live)
+
+
+def test_truncation(runs):
+    gan = gan_lightning.load(runs / "dcgan")
+    full, narrow = gan.sample(256), gan.sample(256, truncation=0.1)
+    assert narrow.std(0).mean() < 0.5 * full.std(0).mean()
+
+
+def test_weights_that_do_not_fit(runs, tmp_path):
+    content = torch.load(runs / "dcgan" / "checkpoints" / "last.ckpt", weights_only=True)
+    content["config"]["model"]["generator"]["width"] = 4
+    torch.save(content, tmp_path / "a.ckpt")
+    with pytest.raises(CheckpointError, match="do not fit the networks of its own config"):
+        gan_lightning.load(tmp_path / "a.ckpt")
+
+
+def run_sample(folder, *arguments):
+    return subprocess.run([sys.executable, ROOT / "sample.py", *arguments], cwd=folder, capture_output=True, text=True)
+
+
+def test_sample_py(runs, tmp_path):
+    expected = gan_lightning.pictures.to_uint8(gan_lightning.load(runs / "dcgan").sample(9, seed=2))
+    for out in ("grid.png", "some/images/", "a.npz"):
+        done = run_sample(tmp_path, f"ckpt={runs / 'dcgan'}", "n=9", "seed=2", f"out={out}")
+        assert done.returncode == 0, done.stderr
+    assert np.array_equal(np.load(tmp_path / "a.npz")["samples"], expected.permute(0, 2, 3, 1).numpy())
+    files = sorted((tmp_path / "some" / "images").iterdir())
+    assert [f.name for f in files] == [f"{i:06}.png" for i in range(9)]
+    assert np.array_equal(np.asarray(Image.open(files[4]))[..., 0], expected[4, 0].numpy())
+    assert Image.open(tmp_path / "grid.png").size == (3 * 33 + 1, 3 * 33 + 1)
+    assert {p.name for p in tmp_path.iterdir()} == {"grid.png", "some", "a.npz"}  # and nothing else
+
+
+def test_points(runs, tmp_path):
+    assert gan_lightning.load(runs / "points").sample(7).shape == (7, 2)
+    assert run_sample(tmp_path, f"ckpt={runs / 'points'}", "out=a.png").returncode == 0
+    bad = run_sample(tmp_path, f"ckpt={runs / 'points'}", "out=folder/")
+    assert bad.returncode == 2 and "points have no pictures of their own" in bad.stderr
+
+
+@pytest.mark.parametrize("arguments, message", [
+    ([], "ckpt is required"),
+    (["ckpt=nowhere"], "nowhere: no such checkpoint"),
+    (["ckpt=RUN", "n=0"], "n=0: must be at least 1"),
+    (["ckpt=RUN", "out=a.jpg"], "out=a.jpg: must end in .png"),
+    (["ckpt=RUN", "label=3"], "takes no labels"),
+    (["ckpt=RUN", "truncation=-1"], "truncation=-1"),
+    (["ckpt=RUN", "sed=3"], "did you mean 'seed'"),
+])
+def test_bad_input(runs, tmp_path, arguments, message):
+    done = run_sample(tmp_path, *[a.replace("RUN", str(runs / "dcgan")) for a in arguments])
+    assert done.returncode in (1, 2) and message in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_needs_neither_data_nor_logger_nor_metric_package(runs, tmp_path):
+    program = (
+        "import sys, gan_lightning\n"
+        f"gan_lightning.load({str(runs / 'dcgan')!r}).sample(2)\n"
+        "heavy = {'lightning', 'pytorch_lightning', 'torchmetrics', 'torch_fidelity', 'wandb', 'sklearn', 'matplotlib',"
+        "         'torchvision', 'gan_lightning.data', 'gan_lightning.module'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -31,6 +31,8 @@ def build_task(cfg: DictConfig) -> Task:
     networks = {name: instantiate(node) for name, node in cfg.model.items() if OmegaConf.is_config(node)}
     for network in networks.values():
         initialise(network, cfg.model.get("init"))
+    if getattr(networks.get("generator"), "z_dim", 1) < 1:
+        raise ConfigError(f"model.z_dim={networks['generator'].z_dim}: must be at least 1")
     objective = instantiate(cfg.loss)
     task = instantiate(cfg.task, _partial_=True)(**networks, objective=objective)
     _refuse_batch_norm_under_penalties(task, objective.d_terms)

@@ -43,7 +43,7 @@ class GANModule(L.LightningModule):
         self.journal = Journal()
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        optimizers = [self.optim.d(self.weights["d"]), self.optim.g(self.weights["g"])]
+        optimizers = [self.optim.optimizer(player, self.weights[player]) for player in ("d", "g")]
         self._base_lr = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
         return optimizers
 

@@ -35,5 +35,12 @@ class Optimisation:
         for name, clip in (("g_clip", g_clip), ("d_clip", d_clip)):
             if clip is not None and clip <= 0:
                 raise ConfigError(f"optim.{name}={clip}: must be above 0; null does not clip")
-        self.g, self.d, self.clip = g, d, {"g": g_clip, "d": d_clip}
+        self._make, self.clip = {"g": g, "d": d}, {"g": g_clip, "d": d_clip}
         self.accumulate, self.decay, self.ema = accumulate, decay, ema
+
+    def optimizer(self, player: str, weights: list[nn.Parameter]) -> Optimizer:
+        """The optimizer of `player`, "g" or "d"."""
+        try:
+            return self._make[player](weights)
+        except (TypeError, ValueError) as error:  # such as torch's own "Invalid learning rate: -1"
+            raise ConfigError(f"optim.{player}: {error}") from error

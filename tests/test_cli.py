@@ -13,99 +13,7 @@ from gan_lightning import cli
 from gan_lightning.errors import DataError
 
 REPOSITORY = Path(cli.__file__).parents[1]
-
-PARTS = """
-    from typing import Literal
-    from gan_lightning.errors import ConfigError
-
-    class Data:
-        def __init__(self, resolution: int = 8, root: str | None = None): ...
-
-    class Net:
-        def __init__(self, z_dim: int, norm: Literal["batch", "none"] = "batch"):
-            if z_dim > 100:
-                raise ConfigError(f"z_dim={z_dim}: at most 100")
-
-    class Term: ...
-
-    class Penalty(Term):
-        def __init__(self, weight: float = 10.0): ...
-
-    class Objective:
-        def __init__(self, d_terms: dict[str, Term | None] | None = None, n_critic: int = 1,
-                     trains_with: dict | None = None): ...
-
-    class Optim:
-        def __init__(self, g: object, g_clip: float | None = None, accumulate: int = 1): ...
-"""
-
-CONF = {
-    "config": """
-        defaults:
-          - schema
-          - data: digits
-          - model: dcgan
-          - loss: non_saturating
-          - term: []
-          - optim: adam
-          - trainer: default
-          - _self_
-          - experiment: null
-          - override hydra/job_logging: none
-        task: {_target_: cli_parts.Term}
-        max_kimg: 5
-        hydra:
-          output_subdir: null
-          run: {dir: runs/now}
-          sweep: {dir: runs/sweep, subdir: "${hydra:job.num}"}
-    """,
-    "data/digits": "{_target_: cli_parts.Data, resolution: 8}",
-    "model/dcgan": """
-        z_dim: 64
-        d_norm: ${critic_norm:batch}
-        generator: {_target_: cli_parts.Net, z_dim: "${model.z_dim}"}
-        discriminator: {_target_: cli_parts.Net, z_dim: 1, norm: "${model.d_norm}"}
-    """,
-    "loss/non_saturating": """
-        {_target_: cli_parts.Objective, d_terms: {}, n_critic: 1, trains_with: {lr: 2e-4, betas: [0.5, 0.99]}}
-    """,
-    "loss/wgan_gp": """
-        _target_: cli_parts.Objective
-        d_terms: {gradient_penalty: {_target_: cli_parts.Penalty, weight: 10.0}}
-        n_critic: 5
-        trains_with: {lr: 1e-4, betas: [0.0, 0.9], critic_norm: none}
-    """,
-    "term/r1": "# @package loss.d_terms.r1\n        {_target_: cli_parts.Penalty, weight: 1.0}",
-    "optim/adam": """
-        _target_: cli_parts.Optim
-        g: {_target_: torch.optim.Adam, _partial_: true, lr: "${loss.trains_with.lr}", fused: true}
-        g_clip: null
-        accumulate: 1
-    """,
-    "trainer/default": "{_target_: lightning.Trainer, devices: 1, precision: 32-true}",
-    "experiment/typo": "# @package _global_\n        max_kimgg: 3",
-    "experiment/typo_knob": "# @package _global_\n        model: {z_dimm: 3}",
-    "experiment/no_yaml": "# @package _global_\n        model: {z_dim: [}",
-    "experiment/wrong_type": "# @package _global_\n        seed: x",
-    "experiment/good": "# @package _global_\n        defaults: [{override /loss: wgan_gp}]\n        seed: 3",
-}
-
-
-def write(folder: Path, files: dict[str, str]) -> Path:
-    for name, text in files.items():
-        file = folder / f"{name}.yaml"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(dedent(f"        {text.strip()}\n" if not text.startswith("\n") else text))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with conf/ and the classes it names."""
-    folder = tmp_path_factory.mktemp("tree")
-    (folder / "cli_parts.py").write_text(dedent(PARTS))
-    write(folder / "conf", CONF)
-    return folder
+TREE = Path(__file__).parent / "config" / "tree"  # conf/ and the classes it names
 
 
 class Outcome:
@@ -116,9 +24,9 @@ class Outcome:
 
 
 @pytest.fixture
-def command(tree, tmp_path, monkeypatch, capfd):
+def command(tmp_path, monkeypatch, capfd):
     """Runs a command line in this process and in an empty folder."""
-    monkeypatch.syspath_prepend(str(tree))
+    monkeypatch.syspath_prepend(str(TREE))
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(cli.FULL_ERROR, raising=False)
 
@@ -131,7 +39,7 @@ def command(tree, tmp_path, monkeypatch, capfd):
 
         monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
         try:
-            cli.run(train, "config", tree / "conf")
+            cli.run(train, "config", TREE / "conf")
         except SystemExit as stop:
             outcome.code = stop.code or 0
         outcome.lines = capfd.readouterr().err.splitlines()
@@ -292,14 +200,17 @@ def test_arguments_that_lightning_appends(command, tmp_path):
     assert (tmp_path / "first").is_dir()
 
 
-USERS_CONF = {"model/mine": "{_target_: users_net.Whole, depth: 3}"}
-USERS_NET = "class Whole:\n    def __init__(self, depth: int): self.depth = depth\n"
+def write_users_files(folder: Path) -> None:
+    """A network in a file of the folder, and a config of it in mine/."""
+    text = "class Whole:\n    def __init__(self, depth: int):\n        self.depth = depth\n"
+    (folder / "users_net.py").write_text(text)
+    (folder / "mine/model").mkdir(parents=True)
+    (folder / "mine/model/mine.yaml").write_text("{_target_: users_net.Whole, depth: 3}")
 
 
 @pytest.mark.parametrize("flag", ["--config-dir=mine", "hydra.searchpath=[file://mine]"])
 def test_configs_and_classes_of_a_user(command, tmp_path, flag):
-    (tmp_path / "users_net.py").write_text(USERS_NET)
-    write(tmp_path / "mine", USERS_CONF)
+    write_users_files(tmp_path)
     path = list(sys.path)
     try:
         outcome = command(flag, "model=mine", task=lambda cfg: instantiate(cfg.model).depth)
@@ -326,17 +237,17 @@ SCRIPT = """
 
 
 @pytest.fixture
-def script(tree, tmp_path):
+def script(tmp_path):
     """Runs a command line as a script that stands elsewhere."""
     file = tmp_path / "bin" / "train.py"
     file.parent.mkdir()
-    file.write_text(dedent(SCRIPT.format(conf=str(tree / "conf"))))
+    file.write_text(dedent(SCRIPT.format(conf=str(TREE / "conf"))))
     work = tmp_path / "work"
     work.mkdir()
 
     def call(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
         inherited = {key: value for key, value in os.environ.items() if key != cli.FULL_ERROR}
-        path = os.pathsep.join([str(REPOSITORY), str(tree)])
+        path = os.pathsep.join([str(REPOSITORY), str(TREE)])
         env = inherited | {"PYTHONPATH": path} | environment
         return subprocess.run(
             [sys.executable, str(file), *arguments], cwd=work, env=env, capture_output=True, text=True
@@ -369,7 +280,6 @@ def test_an_empty_log_file_is_removed_too(script, tmp_path):
 
 
 def test_classes_in_the_current_folder(script, tmp_path):
-    (tmp_path / "work/users_net.py").write_text(USERS_NET)
-    write(tmp_path / "work/mine", USERS_CONF)
+    write_users_files(tmp_path / "work")
     result = script("--config-dir", "mine", "model=mine")
     assert (result.returncode, result.stderr) == (0, "")

@@ -1,6 +1,6 @@
 """An objective: one adversarial loss plus the extra terms of each player's loss."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 
@@ -30,7 +30,7 @@ class Objective:
         adversarial: AdversarialLoss,
         d_terms: dict[str, Term | None] | None = None,
         g_terms: dict[str, Term | None] | None = None,
-        d_constraints: dict | None = None,
+        d_constraints: dict[str, Callable[[nn.Module], None] | None] | None = None,
         n_critic: int = 1,
         trains_with: dict | None = None,
     ):

@@ -11,7 +11,7 @@ PACKAGE = Path(gan_lightning.config.__file__).parents[1]
 
 
 def found(folder: Path) -> str:
-    program = "from gan_lightning.config import conf_dir\ntry: print(conf_dir())\nexcept Exception as e: print(e)"
+    program = "import gan_lightning.config as c\ntry: print(c.conf_dir())\nexcept Exception as e: print(e)"
     return subprocess.run(
         [sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=True
     ).stdout.strip()

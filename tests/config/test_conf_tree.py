@@ -7,13 +7,19 @@ from gan_lightning.config import conf_dir, schema
 from gan_lightning.config.check import check
 from gan_lightning.errors import ConfigError
 
-NEEDS_MORE = {"data=folder": "data.root is required: data.root=PATH", "optim=base": "optim.g is required"}
+NEEDS_MORE = {"data=folder": "data.root is required: data.root=PATH"}
 
 
 def choices() -> list[str]:
     files = sorted(path.relative_to(conf_dir()).with_suffix("") for path in conf_dir().rglob("*/*.yaml"))
     options = [(file.parent.as_posix(), file.name) for file in files]
-    return [f"{group}=[{name}]" if group == "term" else f"{group}={name}" for group, name in options]
+    return [_override(group, name) for group, name in options]
+
+
+def _override(group: str, name: str) -> str:
+    if group == "term":
+        return f"term=[{name}]"
+    return f"{group}@optim={name}" if group == "optim/common" else f"{group}={name}"
 
 
 def compose(config_name: str, *overrides: str):

@@ -46,7 +46,9 @@ class Samples(EveryKimg):
         n = self.n - self.n % classes if classes else self.n
         labels = torch.arange(n) % classes if classes else None
         samples = gan.sample(n, seed=module.seed, label=labels)
-        return picture(samples, columns or None, self._reals(trainer) if samples.ndim == 2 else None)
+        if samples.ndim == 2:  # points are small: ten times as many make a picture
+            return picture(gan.sample(10 * n, seed=module.seed), reals=self._reals(trainer))
+        return picture(samples, columns or None)
 
     def _reals(self, trainer: L.Trainer) -> torch.Tensor:
         source = trainer.datamodule.data.source()

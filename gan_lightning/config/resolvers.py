@@ -16,6 +16,11 @@ def choose(condition: bool, yes: Any, no: Any) -> Any:
     return yes if condition else no
 
 
+def divide(a: float, b: float) -> float:
+    """`${divide:a,b}`."""
+    return a / b
+
+
 def critic_norm(default: str, *, _root_: DictConfig) -> str:
     """`${critic_norm:default}`: the normalisation in D that the loss demands, else the model's own.
 
@@ -52,6 +57,7 @@ def register() -> None:
     """Makes the resolvers known to OmegaConf; calling it again changes nothing."""
     for name, function in {
         "if": choose,
+        "divide": divide,
         "critic_norm": critic_norm,
         "image_channels": image_channels,
         "image_classes": image_classes,

@@ -79,7 +79,7 @@ def train(cfg: DictConfig, run_dir: Path | None = None) -> dict[str, Any]:
 
 def _fit(trainer: L.Trainer, module: GANModule, data: TrainData, resume: Path | None) -> None:
     try:
-        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+        trainer.fit(module, datamodule=data, ckpt_path=resume)
     except TrainingDiverged as error:
         last = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
         good = f"the last good checkpoint is {last}" if last.exists() else "no checkpoint had been written yet"

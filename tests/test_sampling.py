@@ -20,7 +20,7 @@ def runs(tmp_path_factory):
     """An unconditional DCGAN with batch norm, a conditional MLP, and points."""
     folder = tmp_path_factory.mktemp("runs")
     for name, settings in {
-        "dcgan": ["model=dcgan", "model.width=8"],
+        "dcgan": ["model=dcgan", "model.width=8", "model.conditional=false"],
         "labels": ["model=mlp", "model.conditional=true"],
         "points": ["model=toy2d", "data=gaussians_ring", "data.n=500"],
     }.items():

@@ -105,16 +105,16 @@ class Discriminator(nn.Module):
             layers += [norm_2d(norm, more), leaky_relu()] if is_normalised(norm) else [leaky_relu()]
         self.maps = nn.Sequential(*layers)
         self.last = nn.Linear(widths[-1] * base**2, 1)
-        self.projection = Projection(widths[-1], num_classes) if num_classes else None
+        # On the same vector as the last layer: summed over space, so few layers would see no more than strokes.
+        self.projection = Projection(widths[-1] * base**2, num_classes) if num_classes else None
         if norm == "spectral":
             add_spectral_norm(self)
 
     def forward(self, x: Tensor, cond: Tensor | None = None,
                 return_features: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         check_cond(cond, self.num_classes)
-        maps = self.maps(x)
-        features = maps.flatten(1)
+        features = self.maps(x).flatten(1)
         logits = self.last(features)
         if self.projection is not None:
-            logits = logits + self.projection(maps.sum((2, 3)), cond)
+            logits = logits + self.projection(features, cond)
         return (logits, features) if return_features else logits

@@ -1,9 +1,11 @@
 """Config to objects: the one place where the parts are wired together."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from hydra.utils import get_class
 from hydra.utils import instantiate as hydra_instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
@@ -31,11 +33,12 @@ def build_task(cfg: DictConfig) -> Task:
     networks = {name: instantiate(node) for name, node in cfg.model.items() if OmegaConf.is_config(node)}
     for network in networks.values():
         initialise(network, cfg.model.get("init"))
-    if getattr(networks.get("generator"), "z_dim", 1) < 1:
-        raise ConfigError(f"model.z_dim={networks['generator'].z_dim}: must be at least 1")
     objective = instantiate(cfg.loss)
     task = instantiate(cfg.task, _partial_=True)(**networks, objective=objective)
     _refuse_batch_norm_under_penalties(task, objective.d_terms)
+    if cfg.data.batch_size < 2 and _batch_norms(task):
+        raise ConfigError("data.batch_size=1: batch normalisation needs at least 2 images (or choose model.d_norm and "
+                          "model.g_norm without it)")
     return task
 
 
@@ -69,36 +72,45 @@ def build_loggers(cfg: DictConfig, run_ids: dict[str, str]) -> list[Any]:
     return loggers
 
 
-def build_trainer(cfg: DictConfig, run_dir: Path, **kwargs: Any) -> "L.Trainer":
+def build_trainer(cfg: DictConfig, run_dir: Path, max_steps: Callable[[int], int], **kwargs: Any) -> "L.Trainer":
     """A Trainer on the devices that `trainer.*` names, with the strategy that two players need.
 
-    `kwargs` (loggers, callbacks, max_steps as a function of the world size) complete it.
+    Args:
+        max_steps: number of devices -> length of the run in rounds.
+        kwargs: its loggers and callbacks.
     """
-    import lightning as L
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     from gan_lightning.checkpoint_io import AtomicCheckpointIO
     from gan_lightning.strategy import GANStrategy
 
-    settings: dict[str, Any] = {key: value for key, value in OmegaConf.to_container(cfg.trainer, resolve=True).items()
-                                if key != "_target_"}
-    strategy = settings.pop("strategy", "auto")
-    if isinstance(strategy, str) and strategy.startswith("ddp"):
-        raise ConfigError(f"trainer.strategy={strategy}: DDP's wrapper fails when two players take turns; "
-                          "leave it out, and trainer.devices > 1 chooses trainer.strategy=gan")
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    probe = L.Trainer(**settings, **quiet)  # only Lightning knows what `devices=auto` comes to
-    world_size = probe.num_devices * probe.num_nodes
-    if strategy in ("auto", "gan"):
+    settings = OmegaConf.to_container(cfg.trainer, resolve=True)
+    make, strategy = get_class(settings.pop("_target_")), settings.pop("strategy", "auto")
+    if strategy not in ("auto", "gan"):
+        raise ConfigError(f"trainer.strategy={strategy}: two players who take turns need our own strategy (DDP's wrapper "
+                          "fails); leave it out, and trainer.devices > 1 chooses trainer.strategy=gan")
+    if settings.get("precision") in ("16-true", "bf16-true"):
+        raise ConfigError(f"trainer.precision={settings['precision']}: weights in half precision cannot hold the small "
+                          "steps of an average or a penalty; choose bf16-mixed, 16-mixed or 32-true")
+    ours = {"default_root_dir": run_dir, "max_epochs": -1, "use_distributed_sampler": False,
+            "enable_progress_bar": False, "plugins": [AtomicCheckpointIO()]}
+    try:
+        # Only Lightning knows what `devices=auto` comes to.
+        probe = make(**settings | ours | {"logger": False, "enable_checkpointing": False, "max_steps": 1})
+        world_size = probe.num_devices * probe.num_nodes
         strategy = GANStrategy() if world_size > 1 else "auto"
-    max_steps = kwargs.pop("max_steps")
-    return L.Trainer(**settings, strategy=strategy, default_root_dir=run_dir, max_steps=max_steps(world_size),
-                     max_epochs=-1, use_distributed_sampler=False, enable_progress_bar=False,
-                     plugins=[AtomicCheckpointIO()], **kwargs)
+        return make(**settings | ours | kwargs | {"max_steps": max_steps(world_size), "strategy": strategy})
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
+        raise ConfigError(f"trainer: {str(error).splitlines()[0]}") from error
+
+
+def _batch_norms(network: nn.Module) -> list[str]:
+    return [name for name, layer in network.named_modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
 
 
 def _refuse_batch_norm_under_penalties(task: Task, d_terms: dict) -> None:
     penalties = [name for name, term in d_terms.items() if getattr(term, "per_sample", False)]
-    batch_norms = [name for name, layer in task.d.named_modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    batch_norms = _batch_norms(task.d)
     if penalties and batch_norms:
         raise ConfigError(f"loss.d_terms.{penalties[0]} needs a discriminator that scores each sample by itself, and "
                           f"batch normalisation ({batch_norms[0]}) mixes them: set model.d_norm to none, layer, "

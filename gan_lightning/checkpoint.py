@@ -1,7 +1,6 @@
 """Checkpoint files: written whole or not at all, found again, and read without running code from them."""
 
 import os
-import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -44,17 +43,33 @@ def read_checkpoint(path: str | os.PathLike, map_location: Any = "cpu") -> dict[
         CheckpointError: missing, cut short, or written by something else.
     """
     path = locate(path)
+    _check_whole(path)
     try:
         content = torch.load(path, map_location=map_location, weights_only=True)
-    except (RuntimeError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError, OSError, KeyError) as error:
-        reason = "not a whole checkpoint" if not zipfile.is_zipfile(path) else "not a checkpoint of gan_lightning"
-        raise CheckpointError(f"{path}: {reason} (cut short, or written by another program)") from error
-    if not isinstance(content, dict) or "gan_lightning" not in content:
-        raise CheckpointError(f"{path}: not a checkpoint of gan_lightning")
-    if content["gan_lightning"]["format"] > FORMAT:
-        raise CheckpointError(f"{path}: written by a newer gan_lightning "
-                              f"({content['gan_lightning']['version']}); update this one")
+        state = content["gan_lightning"]
+        newer = state["format"] > FORMAT and state["version"]
+    except Exception as error:  # unpickling something foreign can fail in any way
+        raise CheckpointError(f"{path}: not a checkpoint of gan_lightning") from error
+    if newer:
+        raise CheckpointError(f"{path}: written by a newer gan_lightning ({newer}); update this one")
     return content
+
+
+def _check_whole(path: Path) -> None:
+    """Checks every byte against the checksums in the file, which torch itself does not."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            damaged = file.testzip()
+    except Exception as error:
+        raise CheckpointError(f"{path}: not a whole checkpoint (cut short, or written by another program)"
+                              f"{_other(path)}") from error
+    if damaged:
+        raise CheckpointError(f"{path}: not a whole checkpoint ({damaged} is damaged){_other(path)}")
+
+
+def _other(path: Path) -> str:
+    previous = path.with_name("previous.ckpt")
+    return f"; the one before it is {previous}" if path.name == "last.ckpt" and previous.exists() else ""
 
 
 def locate(path: str | os.PathLike) -> Path:
@@ -70,10 +85,12 @@ def locate(path: str | os.PathLike) -> Path:
     raise CheckpointError(f"{path}: no such checkpoint file or run directory")
 
 
-def newest(run_dir: Path) -> Path | None:
-    """What `ckpt_path=last` means: this run's last checkpoint, else the newest one of the runs beside it."""
+def newest(run_dir: Path, beside: bool = True) -> Path | None:
+    """What `ckpt_path=last` means: this run's last checkpoint, else, if `beside`, the newest of the runs beside it."""
     own = run_dir / "checkpoints" / "last.ckpt"
     if own.is_file():
         return own
+    if not beside:
+        return None
     others = run_dir.parent.glob("*/checkpoints/last.ckpt")
     return max(others, key=lambda path: path.stat().st_mtime, default=None)

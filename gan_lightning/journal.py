@@ -18,13 +18,13 @@ class Journal:
     step and the term it first appeared in, and before anything is written that contains its consequences.
     """
 
-    limit = 4096
-    """Losses held before they must be folded: 512 bytes each on a GPU."""
+    limit = 1024
+    """Steps held before they must be read: half a kilobyte for each loss on a GPU."""
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
         self._seconds, self._started = 0.0, None
-        self._entries: list[tuple[int, str, Tensor]] = []
+        self._entries: list[tuple[int, str, dict[str, Tensor]]] = []
         self._sums: dict[str, list[float]] = {}
         self._steps = {"d": 0, "g": 0}
 
@@ -38,8 +38,7 @@ class Journal:
 
     def add(self, player: str, step: int, losses: dict[str, Tensor]) -> None:
         """Notes the summands of `player`'s loss in generator step `step`."""
-        self._entries += [(step, f"{player}/{name}", loss.detach()) for name, loss in losses.items()]
-        self._steps[player] += 1
+        self._entries.append((step, player, {name: loss.detach() for name, loss in losses.items()}))
 
     @property
     def full(self) -> bool:
@@ -47,8 +46,8 @@ class Journal:
 
     def latest(self) -> Row:
         """The newest value of each loss, for a glance."""
-        newest = {name: loss for _, name, loss in self._entries[-16:]}
-        return {name: float(loss) for name, loss in newest.items()}
+        newest = {player: losses for _, player, losses in self._entries[-16:]}
+        return {f"{player}/{name}": float(loss) for player, losses in newest.items() for name, loss in losses.items()}
 
     def check(self, average: Callable[[Tensor], Tensor] = lambda values: values) -> None:
         """Reads what was added since the last time. `average`: over all devices.
@@ -58,7 +57,11 @@ class Journal:
         """
         if not self._entries:
             return
-        entries, self._entries = self._entries, []
+        for _, player, _ in self._entries:
+            self._steps[player] += 1
+        entries = [(step, f"{player}/{name}", loss) for step, player, losses in self._entries
+                   for name, loss in losses.items()]
+        self._entries = []
         values = average(torch.stack([loss.float() for *_, loss in entries])).tolist()
         for (step, name, _), value in zip(entries, values, strict=True):
             if value - value != 0:  # NaN or infinite

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from gan_lightning import __version__
 from gan_lightning.checkpoint import FORMAT
+from gan_lightning.errors import TrainingDiverged
 from gan_lightning.journal import Journal, Row
 from gan_lightning.optim import Optimisation
 from gan_lightning.randomness import seed_step
@@ -44,11 +45,17 @@ class GANModule(L.LightningModule):
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         optimizers = [self.optim.optimizer(player, self.weights[player]) for player in ("d", "g")]
-        self._base_lr = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
+        self._settings = [[{name: value for name, value in group.items() if name != "params"}
+                           for group in optimizer.param_groups] for optimizer in optimizers]
         return optimizers
 
     def on_train_start(self) -> None:
         self.journal.start_clock()
+        for group, settings in self._groups():
+            group.update(settings)  # a checkpoint restores the optimizer's state; its settings are the config's
+
+    def on_train_end(self) -> None:
+        self.check_finite()
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         d_optimizer, g_optimizer = self.optimizers()
@@ -89,9 +96,13 @@ class GANModule(L.LightningModule):
         if self.optim.decay is None:
             return
         factor = self.optim.decay(self.nimg)
-        for optimizer, base_lr in zip(self.optimizers(), self._base_lr, strict=True):
-            for group, lr in zip(optimizer.param_groups, base_lr, strict=True):
-                group["lr"] = lr * factor
+        for group, settings in self._groups():
+            group["lr"] = settings["lr"] * factor
+
+    def _groups(self) -> Iterator[tuple[dict, dict]]:
+        """Each parameter group of both optimizers, with its settings as configured."""
+        for optimizer, settings in zip(self.optimizers(), self._settings, strict=True):
+            yield from zip(optimizer.param_groups, settings, strict=True)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         # Gradients are averaged over devices here, and Lightning has unscaled them unless the optimizer is fused.
@@ -116,8 +127,11 @@ class GANModule(L.LightningModule):
         return self.nimg // images > self.nimg_before // images
 
     def check_finite(self) -> None:
-        """Raises TrainingDiverged if a loss was NaN or infinite since the last look, on all devices together."""
+        """Raises TrainingDiverged if a loss since the last look, or a weight now, is NaN or infinite on any device."""
         self.journal.check(self._average)
+        norms = torch._foreach_norm([weight.detach() for weight in self.parameters()])
+        if not self._average(torch.stack(norms).float().sum()).isfinite():
+            raise TrainingDiverged(f"a weight became infinite or not a number by generator step {self.steps - 1}")
 
     def fold_losses(self) -> Row:
         """Mean losses since the last call, over all devices."""
@@ -134,7 +148,8 @@ class GANModule(L.LightningModule):
         return self.trainer.strategy.reduce(values.to(self.device), reduce_op="mean")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        runs = {logger.continues: logger.version for logger in self.loggers if hasattr(logger, "continues")}
+        runs = {logger.continues: logger.version for logger in self.loggers
+                if isinstance(getattr(logger, "continues", None), str)}
         checkpoint["gan_lightning"] = {"format": FORMAT, "version": __version__, "steps": self.steps, "nimg": self.nimg,
                                        "journal": self.journal.state_dict(), "runs": runs}
         checkpoint["config"] = self.config

@@ -7,10 +7,19 @@ from hashlib import blake2b
 import numpy as np
 import torch
 
+from gan_lightning.errors import ConfigError
 
-def mix(*numbers: int) -> int:
-    """A seed in [0, 2^63) that depends on every number given, on every machine the same."""
-    packed = struct.pack(f"<{len(numbers)}q", *numbers)
+
+def check_seed(seed: int) -> None:
+    """Raises ConfigError unless `seed` fits the 63 bits that every generator takes."""
+    if not 0 <= seed < 2**63:
+        raise ConfigError(f"seed={seed}: must be from 0 to 2^63 - 1")
+
+
+def mix(seed: int, *numbers: int) -> int:
+    """A seed in [0, 2^63) that depends on `seed` and every number given, on every machine the same."""
+    check_seed(seed)
+    packed = struct.pack(f"<{1 + len(numbers)}q", seed, *numbers)
     return int.from_bytes(blake2b(packed, digest_size=8).digest(), "little") >> 1
 
 

@@ -3,6 +3,7 @@
 Imports networks and torch alone: no data set, logger, metric or Lightning.
 """
 
+import os
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,13 @@ from torch import Tensor, nn
 
 from gan_lightning.build import build_task
 from gan_lightning.checkpoint import locate, read_checkpoint, write_atomically
-from gan_lightning.errors import CheckpointError, ConfigError
+from gan_lightning.errors import CheckpointError, ConfigError, UserError
 from gan_lightning.pictures import picture, save_png, to_uint8
+from gan_lightning.randomness import check_seed
 from gan_lightning.tasks.base import Task
+
+LARGEST = 2**62
+"""Of `n` and `start`: the numbers of all samples then fit 63 bits."""
 
 
 class GAN:
@@ -34,12 +39,12 @@ class GAN:
     @property
     def num_classes(self) -> int:
         """How many labels the generator knows; 0 if it takes none."""
-        return self.network.num_classes
+        return getattr(self.network, "num_classes", 0)
 
     @torch.no_grad()
     def sample(self, n: int, seed: int = 0, label: int | Tensor | None = None, truncation: float | None = None,
                start: int = 0, batch_size: int = 32) -> Tensor:
-        """Samples number `start` to `start + n` of this seed: (n, C, H, W) in [-1, 1], or (n, 2) points.
+        """Samples number `start` to `start + n` of this seed: float32 (n, C, H, W) in [-1, 1], or (n, 2) points.
 
         Sample i depends on the weights, `seed` and i alone. It is always computed at the same place of a batch
         of the same size, so that not even rounding depends on `n` and `start`.
@@ -48,6 +53,7 @@ class GAN:
             label: one class for all, or one for each (n,); none draws classes evenly.
             truncation: keeps the latents within +-truncation: fidelity for diversity.
         """
+        _check_numbers(n, start, seed)
         labels = self._labels(n, label)
         was_training = self.network.training
         self.network.eval()
@@ -65,8 +71,10 @@ class GAN:
             at = torch.tensor(indices) - start
             labels = labels[at.clamp(0, len(labels) - 1)]  # rows that were not asked for get any label
         batch = self.task.sample_batch(indices, seed, labels, truncation)
-        device = next(self.network.parameters()).device
-        return self.task.generate({name: value.to(device) for name, value in batch.items()}, self.network).cpu()
+        weight = next(self.network.parameters())
+        batch = {name: value.to(weight.device, weight.dtype if value.is_floating_point() else None)
+                 for name, value in batch.items()}
+        return self.task.generate(batch, self.network).cpu().float()
 
     def _labels(self, n: int, label: int | Tensor | None) -> Tensor | None:
         if label is None:
@@ -82,15 +90,20 @@ class GAN:
 def load(path: str | Path, device: str = "cpu", ema: bool = True) -> GAN:
     """The generator in a checkpoint file, or in the last checkpoint of a run directory.
 
+    The caller's random numbers stay as they are.
+
     Args:
         ema: take the averaged weights where there are any; false takes the live ones.
 
     Raises:
         CheckpointError: no checkpoint there, or not a whole one of ours.
+        ConfigError: no such device.
     """
+    _check_device(device)
     content = read_checkpoint(path)
     config, state = content["config"], content["state_dict"]
-    task = build_task(OmegaConf.create(config))
+    with torch.random.fork_rng(devices=[]):  # building draws first weights, on the CPU
+        task = build_task(OmegaConf.create(config))
     averaged = _under("ema.network.", state)
     try:
         task.g.load_state_dict(averaged if ema and averaged else _under("task.g.", state))
@@ -104,24 +117,58 @@ def _under(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
-def main(cfg: DictConfig) -> None:
-    """`sample.py`: writes samples as one picture (.png), an array (.npz), or a folder of pictures."""
-    if cfg.n < 1:
-        raise ConfigError(f"n={cfg.n}: must be at least 1")
-    gan = load(cfg.ckpt, cfg.device, cfg.ema)
-    samples = gan.sample(cfg.n, cfg.seed, cfg.label, cfg.truncation, cfg.start)
-    out = Path(cfg.out)
-    if out.suffix == ".png":
+def _check_numbers(n: int, start: int, seed: int, fewest: int = 0) -> None:
+    if not fewest <= n <= LARGEST:
+        raise ConfigError(f"n={n}: must be from {fewest} to 2^62")
+    if not 0 <= start <= LARGEST:
+        raise ConfigError(f"start={start}: must be from 0 to 2^62")
+    check_seed(seed)
+
+
+def _check_device(device: str | torch.device) -> None:
+    try:
+        torch.zeros(1, device=device).cpu()  # the only question that every kind of device answers
+    except (RuntimeError, AssertionError, ImportError) as error:
+        here = " or device=cuda" if torch.cuda.is_available() else ""
+        raise ConfigError(f"device={device}: torch cannot use such a device here; choose device=cpu{here}") from error
+
+
+def _kind(out: str) -> str:
+    """What to write: ".png", ".npz", or "" for a folder. Refuses an `out` whose place is taken."""
+    path = Path(out)
+    kind = "" if out.endswith("/") else path.suffix
+    if not out or kind not in ("", ".png", ".npz"):
+        raise ConfigError(f"out={out}: must end in .png (a grid), .npz (an array) or / (a folder of pictures)")
+    if kind and os.path.isdir(path):
+        raise ConfigError(f"out={out}: is a folder; name another file, or end it in / for a folder of pictures")
+    folder = path.parent if kind else path
+    for above in (folder, *folder.parents):
+        if os.path.lexists(above) and not os.path.isdir(above):
+            raise ConfigError(f"out={out}: {above} is a file and cannot be a folder; choose another name")
+    return kind
+
+
+def _write(samples: Tensor, out: str, kind: str, start: int) -> None:
+    if kind == ".png":
         save_png(out, picture(samples))
-    elif out.suffix == ".npz":
+    elif kind == ".npz":
         array = (samples if samples.ndim == 2 else to_uint8(samples).permute(0, 2, 3, 1)).numpy()
         write_atomically(out, lambda file: np.savez_compressed(file, samples=array))
-    elif out.suffix:
-        raise ConfigError(f"out={out}: must end in .png (a grid), .npz (an array) or / (a folder of pictures)")
     elif samples.ndim == 2:
         raise ConfigError(f"out={out}: points have no pictures of their own; use out=FILE.png or out=FILE.npz")
     else:
-        for i, image in enumerate(samples, cfg.start):
-            pixels = to_uint8(image).permute(1, 2, 0).expand(-1, -1, 3).numpy()
-            save_png(out / f"{i:06}.png", pixels)
-    print(f"{cfg.n} samples -> {out}")
+        for i, image in enumerate(samples, start):
+            save_png(Path(out) / f"{i:06}.png", to_uint8(image).permute(1, 2, 0).expand(-1, -1, 3).numpy())
+
+
+def main(cfg: DictConfig) -> None:
+    """`sample.py`: writes samples as one picture (.png), an array (.npz), or a folder of pictures."""
+    _check_numbers(cfg.n, cfg.start, cfg.seed, fewest=1)
+    kind = _kind(cfg.out)
+    gan = load(cfg.ckpt, cfg.device, cfg.ema)
+    samples = gan.sample(cfg.n, cfg.seed, cfg.label, cfg.truncation, cfg.start)
+    try:
+        _write(samples, cfg.out, kind, cfg.start)
+    except OSError as error:  # disk full, no permission
+        raise UserError(f"out={cfg.out}: cannot be written: {error.strerror or error}") from error
+    print(f"{cfg.n} samples -> {cfg.out}")

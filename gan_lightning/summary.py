@@ -55,7 +55,7 @@ def report(summary: dict[str, Any], run_dir: Path) -> str:
         *[f"{what:9} {run_dir / path}" for what, path in (
             ("samples", _newest_sample(run_dir)), ("curves", "curves.png"),
             ("weights", "checkpoints/last.ckpt"), ("summary", "summary.json")) if path and (run_dir / path).exists()],
-        f"sample    python sample.py ckpt={run_dir} n=64",
+        f"sample    python sample.py ckpt={run_dir} n=64" if (run_dir / "checkpoints/last.ckpt").exists() else "",
     ]
     return "\n".join(line for i, line in enumerate(lines) if line or i == 0)
 

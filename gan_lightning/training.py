@@ -9,16 +9,19 @@ from typing import Any
 import lightning as L
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from lightning.pytorch.callbacks import Checkpoint
 from omegaconf import DictConfig, OmegaConf
 
 from gan_lightning.build import build_loggers, build_module, build_trainer, instantiate
-from gan_lightning.checkpoint import locate, newest, read_checkpoint, write_atomically
+from gan_lightning.callbacks.interrupt import StopOnSignal
+from gan_lightning.checkpoint import read_checkpoint, write_atomically
 from gan_lightning.data.base import ImageData, to_float
 from gan_lightning.errors import ConfigError, TrainingDiverged
 from gan_lightning.module import GANModule
+from gan_lightning.randomness import check_seed
+from gan_lightning.resume import check_fit, find_checkpoint
 from gan_lightning.summary import report, summarise
-
-log = logging.getLogger("gan_lightning")
 
 
 class TrainData(L.LightningDataModule):
@@ -49,24 +52,33 @@ def train(cfg: DictConfig, run_dir: Path | None = None) -> dict[str, Any]:
 
     Args:
         run_dir: where everything is written; by default the directory that Hydra made for this run.
-    """
-    run_dir = run_dir or Path(HydraConfig.get().runtime.output_dir)
-    _quieten()
-    if cfg.max_kimg <= 0:
-        raise ConfigError(f"max_kimg={cfg.max_kimg}: must be above 0")
-    resume = _find_checkpoint(cfg.ckpt_path, run_dir)
-    state = read_checkpoint(resume)["gan_lightning"] if resume else {"nimg": 0, "steps": 0}
-    module, data = build_module(cfg), instantiate(cfg.data)
-    callbacks = [instantiate(node) for node in (cfg.callbacks or {}).values() if node is not None]
 
+    Raises:
+        SystemExit: stopped by Ctrl-C or SIGTERM, after a checkpoint, with the shell's code for that signal.
+    """
+    _quieten()
+    _check(cfg)
+    beside = run_dir is None and not _directory_was_chosen()
+    run_dir = run_dir or Path(HydraConfig.get().runtime.output_dir)
+    resume = find_checkpoint(cfg.ckpt_path, run_dir, beside)
+    module, data = build_module(cfg), instantiate(cfg.data)
+    module.configure_optimizers()  # a setting they refuse is better known now than after a download
+    state = {"nimg": 0, "steps": 0}
+    if resume:
+        checkpoint = read_checkpoint(resume)
+        check_fit(checkpoint, module, resume)
+        state = checkpoint["gan_lightning"]
+        del checkpoint
+    interrupt = StopOnSignal()
+    callbacks = [interrupt, *(instantiate(node) for node in (cfg.callbacks or {}).values() if node is not None)]
     images_per_device = cfg.data.batch_size * module.batches_per_step
 
     def max_steps(world_size: int) -> int:
         left = cfg.max_kimg * 1000 - state["nimg"]
         return state["steps"] + max(0, math.ceil(left / (images_per_device * world_size)))
 
-    trainer = build_trainer(cfg, run_dir, callbacks=callbacks, logger=build_loggers(cfg, state.get("runs", {})),
-                            max_steps=max_steps, enable_checkpointing="checkpoint" in cfg.callbacks)
+    trainer = build_trainer(cfg, run_dir, max_steps, callbacks=callbacks, logger=build_loggers(cfg, state.get("runs", {})),
+                            enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks))
     train_data = TrainData(data, cfg.seed, images_per_device * trainer.world_size, cfg.channels_last)
     if trainer.is_global_zero:
         _begin(run_dir, module, trainer, resume, cfg)
@@ -74,7 +86,23 @@ def train(cfg: DictConfig, run_dir: Path | None = None) -> dict[str, Any]:
     summary = summarise(module, trainer, run_dir)
     if trainer.is_global_zero:
         print(report(summary, run_dir))
+        if interrupt.received:
+            print(f"stopped   python train.py ... ckpt_path=last hydra.run.dir={run_dir}   goes on")
+    if interrupt.received:
+        raise SystemExit(128 + interrupt.received)
     return summary
+
+
+def _check(cfg: DictConfig) -> None:
+    if not 0 < cfg.max_kimg < math.inf:
+        raise ConfigError(f"max_kimg={cfg.max_kimg}: must be above 0")
+    check_seed(cfg.seed)
+
+
+def _directory_was_chosen() -> bool:
+    """Whether the user named the run's directory, or a sweep did: another run's checkpoint is then not meant."""
+    hydra = HydraConfig.get()
+    return hydra.mode == RunMode.MULTIRUN or any(o.startswith("hydra.run.dir=") for o in hydra.overrides.hydra)
 
 
 def _fit(trainer: L.Trainer, module: GANModule, data: TrainData, resume: Path | None) -> None:
@@ -86,21 +114,9 @@ def _fit(trainer: L.Trainer, module: GANModule, data: TrainData, resume: Path | 
         raise TrainingDiverged(f"{error}; {good}; a smaller optim.g.lr and optim.d.lr may help") from error
 
 
-def _find_checkpoint(ckpt_path: str | None, run_dir: Path) -> Path | None:
-    if ckpt_path is None:
-        if (run_dir / "checkpoints").exists():
-            raise ConfigError(f"{run_dir} holds a run already: go on with it (ckpt_path=last), or choose another "
-                              "folder (hydra.run.dir=...)")
-        return None
-    if ckpt_path != "last":
-        return locate(ckpt_path)
-    found = newest(run_dir)
-    if found is None:
-        print(f"ckpt_path=last: no checkpoint in {run_dir} nor in the runs beside it; starting afresh", flush=True)
-    return found
-
-
 def _begin(run_dir: Path, module: GANModule, trainer: L.Trainer, resume: Path | None, cfg: DictConfig) -> None:
+    for left_behind in (run_dir / "checkpoints").glob(".*.tmp"):  # by a process killed while writing
+        left_behind.unlink()
     text = OmegaConf.to_yaml(OmegaConf.create(module.config))
     write_atomically(run_dir / "config.yaml", lambda file: file.write(text.encode()))
     for logger in trainer.loggers:
@@ -113,5 +129,5 @@ def _quieten() -> None:
     """Lightning's advice is meant for other modules than ours; its errors and warnings of substance stay."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for message in (".*does not have many workers.*", ".*`IterableDataset`.*", ".*Checkpoint directory.*exists.*",
-                    ".*GPU available but not used.*", ".*LeafSpec.*", ".*in eval mode at the start of training.*"):
+                    ".*GPU available but not used.*", ".*in eval mode at the start of training.*"):
         warnings.filterwarnings("ignore", message)

@@ -55,10 +55,17 @@ def test_killed_while_writing(tmp_path):
         assert len(read_checkpoint(path)["x"]) == 2_000_000
 
 
+def flip_a_bit(content: bytes) -> bytes:
+    """In the middle of the tensor, where torch.load would not notice."""
+    at = content.index(torch.ones(9).numpy().tobytes()) + 400
+    return content[:at] + bytes([content[at] ^ 1]) + content[at + 1:]
+
+
 @pytest.mark.parametrize("make, message", [
     (lambda p: p.write_bytes(b""), "not a whole checkpoint"),
     (lambda p: p.write_bytes(b"hello"), "not a whole checkpoint"),
     (lambda p: p.write_bytes(saved(p).read_bytes()[:-200]), "not a whole checkpoint"),
+    (lambda p: p.write_bytes(flip_a_bit(saved(p, x=torch.ones(999)).read_bytes())), r"data/0 is damaged|not a whole"),
     (lambda p: torch.save({"state_dict": {}}, p), "not a checkpoint of gan_lightning"),
     (lambda p: torch.save(torch.nn.Linear(1, 1), p), "not a checkpoint of gan_lightning"),  # would run code
     (lambda p: torch.save({"gan_lightning": {"format": 99, "version": "9.9"}}, p), r"newer gan_lightning \(9.9\)"),

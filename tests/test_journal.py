@@ -47,3 +47,13 @@ def test_survives_a_checkpoint():
     restored.load_state_dict(journal.state_dict())
     assert restored.rows == [{"kimg": 1.0}]
     assert restored.fold() == journal.fold()
+
+
+def test_a_checkpoint_forgets_losses_that_were_not_read_and_their_steps():
+    journal, restored = filled(), Journal()
+    journal.check()
+    journal.add("d", 2, {"adv": torch.tensor(100.0)})
+    journal.add("g", 1, {"adv": torch.tensor(100.0)})
+    restored.load_state_dict(journal.state_dict())
+    restored.add("d", 2, {"adv": torch.tensor(6.0)})
+    assert restored.fold() == {"d/adv": 12 / 5, "d/r1": 8.0, "g/adv": 5.0, "d/loss": (12 + 8) / 5, "g/loss": 5.0}

@@ -1,8 +1,11 @@
+import math
+
 import pytest
 import torch
 
 from gan_lightning.errors import ConfigError
 from gan_lightning.latents import indexed, latent
+from gan_lightning.randomness import check_seed, mix
 
 
 @pytest.mark.parametrize("distribution, low, high", [("normal", -9, 9), ("uniform", -1, 1), ("spherical", -9, 9)])
@@ -43,7 +46,8 @@ def test_truncation_is_a_truncated_normal():
     assert z.flatten().quantile(quantiles).tolist() == pytest.approx(reference.quantile(quantiles).tolist(), abs=0.02)
 
 
-@pytest.mark.parametrize("distribution, truncation", [("uniform", 0.5), ("normal", 0.0)])
+@pytest.mark.parametrize("distribution, truncation", [("uniform", 0.5), ("normal", 0.0), ("normal", math.nan),
+                                                      ("normal", math.inf)])
 def test_impossible_truncation(distribution, truncation):
     with pytest.raises(ConfigError, match=f"truncation={truncation}"):
         indexed(distribution, range(2), 0, 4, truncation=truncation)
@@ -52,3 +56,30 @@ def test_impossible_truncation(distribution, truncation):
 def test_unknown_distribution():
     with pytest.raises(ConfigError, match="task.latent=cauchy: must be one of normal, uniform, spherical"):
         latent("cauchy", (1, 2))
+
+
+def test_the_default_dtype_changes_no_latent():
+    expected = [indexed(name, range(4), 0, 5)[0] for name in ("normal", "uniform", "spherical")]
+    torch.set_default_dtype(torch.float64)
+    try:
+        double = [indexed(name, range(4), 0, 5)[0] for name in ("normal", "uniform", "spherical")]
+        assert latent("normal", (1, 2)).dtype == torch.float64
+        assert latent("normal", (1, 2), dtype=torch.float32).dtype == torch.float32
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert all(torch.equal(a, b) for a, b in zip(expected, double, strict=True))  # which compares dtypes too
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 10**30])
+def test_seeds_no_generator_takes(seed):
+    for use in (check_seed, mix, lambda seed: indexed("normal", range(2), seed, 4)):
+        with pytest.raises(ConfigError, match=rf"^seed={seed}: must be from 0 to 2\^63 - 1$"):
+            use(seed)
+
+
+def test_the_extreme_seeds():
+    check_seed(0)
+    check_seed(2**63 - 1)
+    seeds = [mix(seed, number) for seed in (0, 1, 2**63 - 1) for number in (0, 1)]
+    assert len(set(seeds)) == 6 and all(0 <= seed < 2**63 for seed in seeds)
+    torch.Generator().manual_seed(2**63 - 1)  # the largest that mix may give

@@ -119,13 +119,23 @@ def test_same_seed_same_weights(train):
     assert not equal(weights(first), weights(other))
 
 
-def test_watching_changes_no_weight(train, tmp_path):
-    quiet = train(*TINY, "max_kimg=0.3")
-    watched = train(*TINY, "max_kimg=0.3", "callbacks=default", "callbacks.samples.every_kimg=0.05",
-                    "callbacks.checkpoint.every_kimg=0.05", "callbacks.losses.every_kimg=0.02", "logger=csv",
-                    f"logger.csv.path={tmp_path}/metrics.csv")
+@pytest.mark.parametrize("watcher, files", [("samples", "samples/kimg_*.png"), ("losses", "metrics.csv"),
+                                            ("checkpoint", "checkpoints/*.ckpt")])
+def test_watching_changes_no_weight(train, tmp_path, watcher, files):
+    """Nor a batch-norm statistic of the generator in training, which is the one sampled from where there is no EMA."""
+    settings = ["model=dcgan", "data=digits", "model.width=8", "model.conditional=false", "optim.ema=null",
+                "max_kimg=0.16"]
+    run = tmp_path / "watched"
+    others = {"progress", "losses", "samples", "curves", "checkpoint"} - {watcher}
+    quiet = train(*settings)
+    watched = train(*settings, "callbacks=default", *[f"callbacks.{other}=null" for other in sorted(others)],
+                    f"callbacks.{watcher}.every_kimg=0.03", "logger=csv", f"logger.csv.path={run}/metrics.csv",
+                    run_dir=run)
     assert equal(weights(quiet), weights(watched))
-    assert len((tmp_path / "metrics.csv").read_text().splitlines()) > 10
+    assert any("running_mean" in name for name in weights(watched.task.g))
+    assert len(list(run.glob(files))) >= (1 if watcher == "losses" else 2)
+    if watcher == "losses":
+        assert len((run / "metrics.csv").read_text().splitlines()) > 5
 
 
 def test_changing_the_loss_changes_gs_weights(train):
@@ -135,6 +145,31 @@ def test_changing_the_loss_changes_gs_weights(train):
                for loss in ("minimax", "non_saturating", "lsgan", "hinge", "wgan", "ragan", "rpgan")}
     names = list(trained)
     assert all(not equal(trained[a], trained[b]) for i, a in enumerate(names) for b in names[:i])
+
+
+def test_a_constraint_on_d_holds_whenever_a_step_begins(train, monkeypatch):
+    """WGAN's clipping: D's largest weight before each step of either player, and after the last."""
+
+    def largest_weights(*overrides):
+        seen = []
+        for player in ("d_loss", "g_loss"):
+            original = getattr(Generation, player)
+
+            def measured(self, batch, clock, original=original):
+                seen.append(largest(self.d))
+                return original(self, batch, clock)
+
+            monkeypatch.setattr(Generation, player, measured)
+        module = train(*TINY, "loss=wgan", "max_kimg=0.16", *overrides)
+        monkeypatch.undo()
+        assert module.steps == 2 and len(seen) == 2 * (5 + 1)
+        return [*seen[1:], largest(module.task.d)]
+
+    def largest(d):
+        return max(weight.abs().max().item() for weight in d.parameters())
+
+    assert max(largest_weights()) <= 0.01
+    assert min(largest_weights("loss.d_constraints.clip=null")) > 0.02
 
 
 def test_learning_rate_decay(train):

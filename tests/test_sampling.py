@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from PIL import Image
 
 import gan_lightning
+from gan_lightning import sampling
+from gan_lightning.config.schema import SampleConfig
 from gan_lightning.errors import CheckpointError, ConfigError
 
 ROOT = Path(__file__).parent.parent
@@ -58,6 +61,65 @@ def test_sampling_leaves_the_network_in_its_mode_and_the_generator_alone(runs):
     assert all(torch.equal(a, b) for a, b in zip(statistics, gan.network.buffers(), strict=True))
 
 
+def test_loading_leaves_the_callers_generator_alone(runs):
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    first = gan_lightning.load(runs / "dcgan").sample(2)
+    assert torch.equal(state, torch.get_rng_state())
+    torch.manual_seed(6)
+    assert torch.equal(first, gan_lightning.load(runs / "dcgan").sample(2))  # nothing of the first weights is left
+
+
+@pytest.mark.parametrize("run", ["dcgan", "labels", "points"])
+def test_a_network_in_double_precision(runs, run):
+    gan = gan_lightning.load(runs / run)
+    single = gan.sample(6, seed=1)
+    gan.network.double()
+    double = gan.sample(6, seed=1)
+    assert double.dtype == torch.float32 and torch.allclose(single, double, atol=1e-4)
+    assert next(gan.network.parameters()).dtype == torch.float64
+
+
+def test_a_generator_that_knows_nothing_of_classes(runs):
+    class Plain(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(1))
+
+        def forward(self, z, cond=None):
+            assert cond is None
+            return self.weight * z
+
+    gan = gan_lightning.GAN(gan_lightning.load(runs / "dcgan").task, Plain(), {})
+    assert gan.num_classes == 0 and len(gan.sample(3)) == 3
+    with pytest.raises(ConfigError, match="takes no labels"):
+        gan.sample(3, label=1)
+
+
+@pytest.mark.parametrize("arguments, message", [
+    ({"n": -1}, "n=-1: must be from 0"),
+    ({"n": 2**63, "label": 1}, "n=9223372036854775808: must be from 0"),
+    ({"n": 1, "start": -1}, "start=-1: must be from 0"),
+    ({"n": 1, "start": 2**63 - 1}, "start=9223372036854775807: must be from 0"),
+    ({"n": 1, "seed": -1}, "seed=-1: must be from 0"),
+    ({"n": 0, "seed": 2**63}, "seed=9223372036854775808: must be from 0"),
+])
+def test_numbers_out_of_range(runs, arguments, message):
+    with pytest.raises(ConfigError, match=message):
+        gan_lightning.load(runs / "labels").sample(**arguments)
+
+
+def test_the_largest_numbers(runs):
+    gan = gan_lightning.load(runs / "labels")
+    assert gan.sample(2, seed=2**63 - 1, start=2**62).isfinite().all()
+
+
+@pytest.mark.parametrize("device", ["gpu", "", "meta", "cuda:12345"])
+def test_no_such_device(runs, device):
+    with pytest.raises(ConfigError, match=f"^device={device}: .*choose device=cpu"):
+        gan_lightning.load("never read", device=device)
+
+
 def test_labels(runs):
     gan = gan_lightning.load(runs / "labels")
     assert gan.num_classes == 10
@@ -98,11 +160,11 @@ def run_sample(folder, *arguments):
 
 def test_sample_py(runs, tmp_path):
     expected = gan_lightning.pictures.to_uint8(gan_lightning.load(runs / "dcgan").sample(9, seed=2))
-    for out in ("grid.png", "some/images/", "a.npz"):
+    for out in ("grid.png", "some/images.v1/", "a.npz"):
         done = run_sample(tmp_path, f"ckpt={runs / 'dcgan'}", "n=9", "seed=2", f"out={out}")
         assert done.returncode == 0, done.stderr
     assert np.array_equal(np.load(tmp_path / "a.npz")["samples"], expected.permute(0, 2, 3, 1).numpy())
-    files = sorted((tmp_path / "some" / "images").iterdir())
+    files = sorted((tmp_path / "some" / "images.v1").iterdir())
     assert [f.name for f in files] == [f"{i:06}.png" for i in range(9)]
     assert np.array_equal(np.asarray(Image.open(files[4]))[..., 0], expected[4, 0].numpy())
     assert Image.open(tmp_path / "grid.png").size == (3 * 33 + 1, 3 * 33 + 1)
@@ -116,18 +178,83 @@ def test_points(runs, tmp_path):
     assert bad.returncode == 2 and "points have no pictures of their own" in bad.stderr
 
 
+@pytest.mark.parametrize("out, kind", [
+    ("a.png", ".png"), ("new/a.npz", ".npz"), ("samples.v1/", ""), ("samples", ""), ("folder.png/", ""), ("v1.2/x", ""),
+    ("taken/", ""), ("taken", ""), ("taken/a.png", ".png"), ("file.png", ".png"), (".", ""),
+])
+def test_what_out_means(tmp_path, monkeypatch, out, kind):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "file.png").touch()
+    assert sampling._kind(out) == kind
+
+
+@pytest.mark.parametrize("out, message", [
+    ("", "must end in .png"), ("a.jpg", "must end in .png"), ("samples.v1", "must end in .png"),
+    ("folder.png", "is a folder"), ("file/", "file is a file"), ("file", "file is a file"),
+    ("file/a.png", "file is a file"), ("file/b/c/", "file is a file"), ("file/b/a.npz", "file is a file"),
+])
+def test_out_in_a_place_that_is_taken(tmp_path, monkeypatch, out, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=f"^out={out}: {message}"):
+        sampling._kind(out)
+
+
+def settings(**changes):
+    return OmegaConf.merge(OmegaConf.structured(SampleConfig), {"ckpt": "never read"} | changes)
+
+
+@pytest.mark.parametrize("changes, message", [
+    ({"n": 0}, "n=0: must be from 1"),
+    ({"start": -1}, "start=-1: must be from 0"),
+    ({"seed": -1}, "seed=-1: must be from 0"),
+    ({"seed": 2**63}, "seed=9223372036854775808: must be from 0"),
+    ({"out": "a.jpg"}, "out=a.jpg: must end in"),
+    ({"device": "gpu"}, "device=gpu: .*choose device=cpu"),
+])
+def test_settings_are_checked_before_anything_is_read(changes, message):
+    with pytest.raises(ConfigError, match=f"^{message}"):
+        sampling.main(settings(**changes))
+    with pytest.raises(CheckpointError):  # they were all that was wrong
+        sampling.main(settings())
+
+
 @pytest.mark.parametrize("arguments, message", [
     ([], "ckpt is required"),
     (["ckpt=nowhere"], "nowhere: no such checkpoint"),
-    (["ckpt=RUN", "n=0"], "n=0: must be at least 1"),
+    (["ckpt=RUN", "n=0"], "n=0: must be from 1"),
+    (["ckpt=RUN", "start=-1"], "start=-1: must be from 0"),
+    (["ckpt=RUN", "seed=9223372036854775808"], "seed=9223372036854775808: must be from 0 to 2^63 - 1"),
+    (["ckpt=RUN", "device=gpu"], "device=gpu: torch cannot use such a device here; choose device=cpu"),
+    (["ckpt=RUN", "device=cuda:12345"], "device=cuda:12345: torch cannot use such a device here; choose device=cpu"),
     (["ckpt=RUN", "out=a.jpg"], "out=a.jpg: must end in .png"),
+    (["ckpt=RUN", "out=FILE/"], "is a file and cannot be a folder"),
+    (["ckpt=RUN", f"out={'a' * 300}.png"], "cannot be written: File name too long"),
     (["ckpt=RUN", "label=3"], "takes no labels"),
     (["ckpt=RUN", "truncation=-1"], "truncation=-1"),
+    (["ckpt=RUN", "truncation=nan"], "truncation=nan"),
     (["ckpt=RUN", "sed=3"], "did you mean 'seed'"),
 ])
 def test_bad_input(runs, tmp_path, arguments, message):
-    done = run_sample(tmp_path, *[a.replace("RUN", str(runs / "dcgan")) for a in arguments])
-    assert done.returncode in (1, 2) and message in done.stderr and len(done.stderr.strip().splitlines()) == 1
+    places = {"RUN": str(runs / "dcgan"), "FILE": str(runs / "dcgan" / "checkpoints" / "last.ckpt")}
+    for name, place in places.items():
+        arguments = [a.replace(name, place) for a in arguments]
+    done = run_sample(tmp_path, *arguments)
+    assert done.returncode in (1, 2) and message in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
+    assert not done.stdout and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("out", ["a.png", "a.npz", "folder/"])
+def test_a_full_disk(runs, tmp_path, out):
+    resource = pytest.importorskip("resource")
+    done = subprocess.run(
+        [sys.executable, "-B", ROOT / "sample.py", f"ckpt={runs / 'dcgan'}", f"out={out}"], cwd=tmp_path, text=True,
+        capture_output=True, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20, 20)))
+    assert done.returncode == 1, done.stderr
+    assert done.stderr == f"error: out={out}: cannot be written: File too large\n"
+    assert not [p for p in tmp_path.rglob("*") if p.is_file()]  # no half of a file either
 
 
 def test_needs_neither_data_nor_logger_nor_metric_package(runs, tmp_path):

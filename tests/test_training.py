@@ -2,6 +2,9 @@
 
 import csv
 import json
+import os
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +13,7 @@ import pytest
 import torch
 
 from gan_lightning.checkpoint import read_checkpoint
-from gan_lightning.errors import CheckpointError, ConfigError
+from gan_lightning.errors import CheckpointError, ConfigError, TrainingDiverged
 
 ROOT = Path(__file__).parent.parent
 HARD = ["model=dcgan", "model.width=8", "loss=wgan_gp", "term=[r1]", "loss.d_terms.r1.every=4", "optim/decay=cosine",
@@ -42,11 +45,45 @@ def test_resume_is_exact(train, tmp_path, stop):
             assert rows[parts][kimg] == row
 
 
-def test_resume_goes_on_with_the_newest_run_beside_it(train, tmp_path, capsys):
-    train("model=mlp", "max_kimg=0.064", "callbacks=default", run_dir=tmp_path / "runs" / "a")
-    module = train("model=mlp", "max_kimg=0.128", "ckpt_path=last", run_dir=tmp_path / "runs" / "b")
-    assert f"going on from {tmp_path}/runs/a/checkpoints/last.ckpt" in capsys.readouterr().out
-    assert module.steps == 8 and module.trainer.global_step == 8
+def run_train(folder, *arguments, **options):
+    return subprocess.run([sys.executable, ROOT / "train.py", "model=mlp", "data.batch_size=16", *arguments], cwd=folder,
+                          capture_output=True, text=True, timeout=300, **options)
+
+
+@pytest.mark.slow
+def test_last_is_the_newest_run_unless_a_directory_is_named(tmp_path):
+    first = run_train(tmp_path, "max_kimg=0.064", "hydra.run.dir=runs/a")
+    assert first.returncode == 0, first.stderr
+    named = run_train(tmp_path, "max_kimg=0.064", "ckpt_path=last", "hydra.run.dir=runs/b")
+    assert "starting afresh" in named.stdout and "going on" not in named.stdout
+    newest = run_train(tmp_path, "max_kimg=0.128", "ckpt_path=last")
+    assert f"going on from {tmp_path}/runs/b/checkpoints/last.ckpt" in newest.stdout
+    assert "trained   0.1 kimg (8 generator" in newest.stdout
+    two = run_train(tmp_path, "max_kimg=0.256", "ckpt_path=last", "trainer.accelerator=cpu", "trainer.devices=2")
+    assert two.returncode == 0 and "trained   0.3 kimg (12 generator" in two.stdout, two.stderr  # 8 and 4 of 2 x 16
+    sweep = run_train(tmp_path, "-m", "seed=1,2", "max_kimg=0.032", "ckpt_path=last")
+    assert sweep.stdout.count("starting afresh") == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [1, 2])
+def test_ctrl_c_saves_and_the_run_goes_on(tmp_path, devices):
+    command = [sys.executable, ROOT / "train.py", "model=mlp", "data.batch_size=16", "hydra.run.dir=run",
+               "trainer.accelerator=cpu", f"trainer.devices={devices}", "callbacks.progress.line_every_seconds=0.2"]
+    process = subprocess.Popen([*command, "max_kimg=100000"], cwd=tmp_path, stdout=subprocess.PIPE, text=True,
+                               start_new_session=True)
+    for line in process.stdout:
+        if "img/s" in line:
+            break
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all processes
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, output
+    assert "ckpt_path=last hydra.run.dir=" in output
+    kimg = read_checkpoint(tmp_path / "run")["gan_lightning"]["nimg"] / 1000
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["kimg"] == kimg
+    more = subprocess.run([*command, f"max_kimg={kimg + 1}", "ckpt_path=last"], cwd=tmp_path, capture_output=True,
+                          text=True, timeout=300)
+    assert more.returncode == 0 and "going on from" in more.stdout, more.stderr
 
 
 def test_nothing_to_resume_starts_afresh_and_says_so(train, tmp_path, capsys):
@@ -67,9 +104,60 @@ def test_a_finished_run_has_nothing_left_to_do(train, tmp_path):
 
 
 def test_a_run_is_not_overwritten(train, tmp_path):
+    for name in ("a", "b"):
+        train("model=mlp", "max_kimg=0.016", "callbacks=default", run_dir=tmp_path / name)
+    for settings in ([], [f"ckpt_path={tmp_path / 'b'}"]):
+        with pytest.raises(ConfigError, match=r"holds a run already: go on with it \(ckpt_path=last\)"):
+            train("model=mlp", "max_kimg=0.016", *settings, run_dir=tmp_path / "a")
+
+
+@pytest.mark.parametrize("settings, message", [
+    (["model=dcgan"], "model.generator._target_ was gan_lightning.networks.mlp.Generator, is .*dcgan.Generator"),
+    (["model.z_dim=20"], "model.z_dim was 100, is 20"),
+    (["optim=sgd"], "optim.g._target_ was torch.optim.Adam, is torch.optim.SGD"),
+    (["optim.ema=null"], "optim.ema was set, is None"),
+])
+def test_a_checkpoint_of_another_run_is_refused(train, tmp_path, settings, message):
     train("model=mlp", "max_kimg=0.016", "callbacks=default", run_dir=tmp_path / "a")
-    with pytest.raises(ConfigError, match=r"holds a run already: go on with it \(ckpt_path=last\)"):
-        train("model=mlp", "max_kimg=0.016", run_dir=tmp_path / "a")
+    with pytest.raises(CheckpointError, match=f"does not fit this run: .*{message}"):
+        train("model=mlp", f"ckpt_path={tmp_path / 'a'}", *settings)
+
+
+def test_settings_of_optimizers_are_the_configs_and_not_the_checkpoints(train, tmp_path):
+    train("model=mlp", "max_kimg=0.016", "callbacks=default", run_dir=tmp_path / "a")
+    module = train("model=mlp", "max_kimg=0.032", f"ckpt_path={tmp_path / 'a'}", "optim.g.lr=5e-3", "optim.d.betas=[0,0.5]")
+    d, g = module.trainer.optimizers
+    assert g.param_groups[0]["lr"] == 5e-3 and tuple(d.param_groups[0]["betas"]) == (0.0, 0.5)
+    assert g.state[g.param_groups[0]["params"][0]]["step"] == 2  # and its state is the checkpoint's
+
+
+def test_no_checkpoint_without_its_callback(train, tmp_path):
+    train("model=mlp", "max_kimg=0.032", "callbacks=default", "callbacks.checkpoint=null", run_dir=tmp_path / "a")
+    assert not list((tmp_path / "a").rglob("*.ckpt"))
+
+
+@pytest.mark.parametrize("callbacks", ["default", "none"])
+def test_weights_that_are_not_finite_are_never_saved(train, tmp_path, callbacks):
+    with pytest.raises(TrainingDiverged, match="became"):
+        train("model=mlp", "max_kimg=0.032", f"callbacks={callbacks}", "optim.g.lr=1e39", "optim.d.lr=1e39",
+              run_dir=tmp_path / "a")
+    assert not list(tmp_path.rglob("last.ckpt"))
+
+
+@pytest.mark.parametrize("settings, message", [
+    (["max_kimg=inf"], "max_kimg=inf: must be above 0"),
+    (["trainer.precision=bf16-true"], "trainer.precision=bf16-true: .* choose bf16-mixed"),
+    (["trainer.accelerator=gpu"], "trainer: .*"),
+    (["model=deconv_mlp", "data.batch_size=1"], "data.batch_size=1: batch normalisation needs at least 2"),
+    (["+loss.g_terms.drift._target_=gan_lightning.terms.drift.Drift"], "loss.g_terms.drift: Drift is a term of the other"),
+])
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the third is right on a machine with a GPU")
+def test_refused(train, settings, message):
+    from hydra.errors import InstantiationException
+
+    with pytest.raises((ConfigError, InstantiationException)) as error:
+        train("model=mlp", *settings)
+    assert re.search(message, str(error.value))
 
 
 def test_ckpt_path_that_is_none(train):
@@ -90,7 +178,8 @@ def test_ddp_is_refused_by_name(train):
 @pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
 @pytest.mark.parametrize("loss", ["wgan_gp", "rpgan"])
 def test_other_precisions(train, precision, loss):
-    module = train("model=dcgan", "model.width=8", f"loss={loss}", f"trainer.precision={precision}", "max_kimg=0.24")
+    module = train("model=dcgan", "model.width=8", f"loss={loss}", f"trainer.precision={precision}", "max_kimg=0.24",
+                   "callbacks=default")
     assert all(p.isfinite().all() for p in module.parameters())
     assert module.dtype == (torch.float64 if precision == "64-true" else torch.float32)
 

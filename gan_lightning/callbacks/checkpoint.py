@@ -1,6 +1,7 @@
 """Checkpoints."""
 
 import os
+import shutil
 from pathlib import Path
 
 import lightning as L
@@ -13,7 +14,7 @@ from gan_lightning.module import GANModule
 class SaveCheckpoint(EveryKimg, Checkpoint):
     """Keeps `checkpoints/last.ckpt` up to date, with the one before it as `previous.ckpt`.
 
-    A state whose losses are no longer finite is never saved. (Deriving from Lightning's `Checkpoint` makes the
+    A state whose losses or weights are not finite is never saved. (Deriving from Lightning's `Checkpoint` makes the
     Trainer call this after all other callbacks.)
 
     Args:
@@ -39,5 +40,8 @@ def _link(source: Path, target: Path) -> None:
     """Makes `target` another name of the file `source`, replacing what had it; `source` may be replaced later."""
     temporary = target.with_name(f".{target.name}.tmp")
     temporary.unlink(missing_ok=True)
-    os.link(source, temporary)
+    try:
+        os.link(source, temporary)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(source, temporary)
     os.replace(temporary, target)

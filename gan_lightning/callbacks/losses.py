@@ -15,4 +15,6 @@ class LogLosses(EveryKimg):
     def act(self, trainer: L.Trainer, module: GANModule) -> None:
         losses = module.fold_losses()
         if losses:
-            module.record(losses | {"lr/g": module.optimizers()[1].param_groups[0]["lr"]})
+            lr = {f"lr/{player}": optimizer.param_groups[0]["lr"]
+                  for player, optimizer in zip(("d", "g"), module.optimizers(), strict=True)}
+            module.record(losses | lr)

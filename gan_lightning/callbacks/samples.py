@@ -30,6 +30,7 @@ class Samples(EveryKimg):
             self._act_once(trainer, module)
 
     def act(self, trainer: L.Trainer, module: GANModule) -> None:
+        module.check_finite()  # on all devices, before one of them goes on alone
         if not trainer.is_global_zero:
             return
         pixels = self._draw(trainer, module)
@@ -42,7 +43,7 @@ class Samples(EveryKimg):
     def _draw(self, trainer: L.Trainer, module: GANModule) -> np.ndarray:
         # Sampling needs no random numbers of the run's own, so taking pictures changes no weight.
         gan = GAN(module.task, module.sampler, module.config)
-        columns = classes = gan.num_classes if 0 < gan.num_classes <= 20 else 0
+        columns = classes = gan.num_classes if 0 < gan.num_classes <= min(20, self.n) else 0
         n = self.n - self.n % classes if classes else self.n
         labels = torch.arange(n) % classes if classes else None
         samples = gan.sample(n, seed=module.seed, label=labels)

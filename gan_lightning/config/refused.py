@@ -29,6 +29,10 @@ REFUSED = {
     "trainer.gradient_clip_algorithm": Refused(CLIP),
     "trainer.accumulate_grad_batches": Refused(ACCUMULATE, (None, 1)),
     "trainer.use_distributed_sampler": Refused(SAMPLER, (False,)),
+    "trainer.enable_progress_bar": Refused("the progress bar is a callback: callbacks.progress=null", (False,)),
+    "trainer.enable_checkpointing": Refused("checkpoints are a callback: callbacks.checkpoint=null", ()),
+    "trainer.default_root_dir": Refused("the run's directory is Hydra's: hydra.run.dir=..."),
+    "trainer.fast_dev_run": Refused("a short run is max_kimg=1", (False,)),
     "trainer.callbacks": Refused("callbacks are chosen by callbacks=... and set by callbacks.NAME"),
     "trainer.logger": Refused("loggers are chosen by logger=... and set by logger.NAME"),
 }

@@ -1,7 +1,5 @@
 """Weights & Biases."""
 
-from typing import Any
-
 import numpy as np
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
@@ -39,6 +37,3 @@ class Wandb(WandbLogger):
 
         # uint8 (H, W, 3): W&B casts floats without scaling, and shows them black.
         self.experiment.log({name: wandb.Image(pixels), "kimg": kimg})
-
-    def log_hyperparams(self, params: dict[str, Any]) -> None:
-        super().log_hyperparams(params)

@@ -43,6 +43,9 @@ class Objective:
             for name, term in terms.items():
                 if term.every < 1:
                     raise ConfigError(f"loss.{player}_terms.{name}.every={term.every}: must be at least 1")
+                if player not in getattr(term, "players", (player,)):
+                    raise ConfigError(f"loss.{player}_terms.{name}: {type(term).__name__} is a term of the other "
+                                      f"player's loss: loss.{term.players[0]}_terms.{name}")
 
     def d_loss(self, step: Step) -> dict[str, Tensor]:
         _same_shape(step.real_logits, step.fake_logits)

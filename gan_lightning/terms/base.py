@@ -17,6 +17,9 @@ class Term:
         every: computed every k-th step of its player, k times as strong (lazy regularisation).
     """
 
+    players: tuple[str, ...] = ("d", "g")
+    """Whose loss the term can be part of."""
+
     reads_gradient_at: tuple[str, ...] = ()
     """Which of `real`, `fake` this term differentiates D's logits by."""
 

@@ -10,6 +10,7 @@ from gan_lightning.terms.base import Term
 class FeatureMatching(Term):
     """||E f(real) - E f(fake)||^2 with f the activations before D's last layer (Salimans et al. 2016, sec. 3.1)."""
 
+    players = ("g",)
     reads_features = True
 
     def __call__(self, step: Step) -> Tensor:

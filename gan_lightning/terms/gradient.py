@@ -29,6 +29,7 @@ def gradient_norm(step: Step, x: Tensor) -> Tensor:
 
 
 class _GradientTerm(Term):
+    players = ("d",)
     per_sample = True
 
 

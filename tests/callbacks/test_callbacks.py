@@ -62,7 +62,8 @@ def test_summary(run):
     assert (summary["kimg"], summary["g_steps"], summary["d_steps"]) == (0.32, 20, 20)
     assert summary["g_parameters"] == sum(p.numel() for p in module.task.g.parameters())
     assert summary["last"]["d/loss"] == module.journal.rows[-1]["d/loss"]
-    assert summary["versions"]["torch"] == torch.__version__.split("+")[0] or "torch" in summary["versions"]
+    # A build's local version (+cpu) is not in all packages' metadata.
+    assert summary["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert summary["wall_seconds"] > 0 and summary["images_per_second"] > 0
 
 

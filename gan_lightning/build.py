@@ -87,8 +87,8 @@ def build_trainer(cfg: DictConfig, run_dir: Path, max_steps: Callable[[int], int
     settings = OmegaConf.to_container(cfg.trainer, resolve=True)
     make, strategy = get_class(settings.pop("_target_")), settings.pop("strategy", "auto")
     if strategy not in ("auto", "gan"):
-        raise ConfigError(f"trainer.strategy={strategy}: two players who take turns need our own strategy (DDP's wrapper "
-                          "fails); leave it out, and trainer.devices > 1 chooses trainer.strategy=gan")
+        raise ConfigError(f"trainer.strategy={strategy}: two players who take turns need our own strategy (DDP's "
+                          "wrapper fails); leave it out, and trainer.devices > 1 chooses trainer.strategy=gan")
     if settings.get("precision") in ("16-true", "bf16-true"):
         raise ConfigError(f"trainer.precision={settings['precision']}: weights in half precision cannot hold the small "
                           "steps of an average or a penalty; choose bf16-mixed, 16-mixed or 32-true")

@@ -25,7 +25,8 @@ class EMA(nn.Module):
                  bn_buffers: Literal["average", "copy"] = "average"):
         super().__init__()
         if half_life_kimg <= 0:
-            raise ConfigError(f"optim.ema.half_life_kimg={half_life_kimg}: must be above 0; optim.ema=null is no average")
+            raise ConfigError(f"optim.ema.half_life_kimg={half_life_kimg}: must be above 0 "
+                              "(optim.ema=null switches the average off)")
         self.network = deepcopy(network).eval().requires_grad_(False)
         self.half_life_kimg, self.rampup, self.bn_buffers = half_life_kimg, rampup, bn_buffers
         self._tensors = None

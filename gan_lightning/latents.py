@@ -30,8 +30,8 @@ def indexed(distribution: Distribution, indices: range, seed: int, z_dim: int, n
             truncation: float | None = None) -> tuple[Tensor, Tensor]:
     """z, (N, z_dim) float32, and labels, (N,), of the samples with these numbers.
 
-    Sample i under `seed` is the same in any batch, on any number of devices, in any precision. `truncation` keeps every
-    coordinate of a normal z within +-truncation (Brock et al. 2019, sec. 3.1).
+    Sample i under `seed` is the same in any batch, on any number of devices, in any precision.
+    `truncation` keeps every coordinate of a normal z within +-truncation (Brock et al. 2019, sec. 3.1).
     """
     if truncation is not None and (distribution != "normal" or not 0 < truncation < inf):
         raise ConfigError(f"truncation={truncation} with task.latent={distribution}: "
@@ -43,7 +43,8 @@ def indexed(distribution: Distribution, indices: range, seed: int, z_dim: int, n
         if truncation is None:
             rows.append(latent(distribution, (1, z_dim), generator=generator, dtype=torch.float32))
         else:
-            rows.append(_truncated(torch.rand((1, z_dim), generator=generator, dtype=torch.float64), truncation))
+            u = torch.rand((1, z_dim), generator=generator, dtype=torch.float64)
+            rows.append(_truncated(u, truncation))
         labels.append(torch.randint(max(num_classes, 1), (1,), generator=generator))
     if not rows:
         return torch.empty(0, z_dim, dtype=torch.float32), torch.empty(0, dtype=torch.long)

@@ -42,12 +42,12 @@ class GAN:
         return getattr(self.network, "num_classes", 0)
 
     @torch.no_grad()
-    def sample(self, n: int, seed: int = 0, label: int | Tensor | None = None, truncation: float | None = None,
-               start: int = 0, batch_size: int = 32) -> Tensor:
-        """Samples number `start` to `start + n` of this seed: float32 (n, C, H, W) in [-1, 1], or (n, 2) points.
+    def sample(self, n: int, seed: int = 0, label: int | Tensor | None = None,
+               truncation: float | None = None, start: int = 0, batch_size: int = 32) -> Tensor:
+        """Samples number `start` to `start + n` of this seed: float32 (n, C, H, W) in [-1, 1] or (n, 2).
 
-        Sample i depends on the weights, `seed` and i alone. It is always computed at the same place of a batch
-        of the same size, so that not even rounding depends on `n` and `start`.
+        Sample i depends on the weights, `seed` and i alone. It is always computed at the same place of a
+        batch of the same size, so that not even rounding depends on `n` and `start`.
 
         Args:
             label: one class for all, or one for each (n,); none draws classes evenly.
@@ -59,14 +59,15 @@ class GAN:
         self.network.eval()
         try:
             first, last = start // batch_size, ceil((start + n) / batch_size)
-            batches = [self._batch(range(b * batch_size, (b + 1) * batch_size), start, labels, seed, truncation)
-                       for b in range(first, last)]
+            numbers = [range(b * batch_size, (b + 1) * batch_size) for b in range(first, last)]
+            batches = [self._batch(indices, start, labels, seed, truncation) for indices in numbers]
             offset = start - first * batch_size
             return torch.cat(batches)[offset:offset + n] if batches else torch.empty(0)
         finally:
             self.network.train(was_training)
 
-    def _batch(self, indices: range, start: int, labels: Tensor | None, seed: int, truncation: float | None) -> Tensor:
+    def _batch(self, indices: range, start: int, labels: Tensor | None, seed: int,
+               truncation: float | None) -> Tensor:
         if labels is not None:
             at = torch.tensor(indices) - start
             labels = labels[at.clamp(0, len(labels) - 1)]  # rows that were not asked for get any label
@@ -80,7 +81,8 @@ class GAN:
         if label is None:
             return None
         if not self.num_classes:
-            raise ConfigError(f"label={label}: this generator takes no labels (it was trained with model.conditional=false)")
+            raise ConfigError(f"label={label}: this generator takes no labels "
+                              "(it was trained with model.conditional=false)")
         labels = torch.as_tensor(label).long().expand(n)
         if n and (labels.min() < 0 or labels.max() >= self.num_classes):
             raise ConfigError(f"label={label}: must be 0 to {self.num_classes - 1}")
@@ -130,7 +132,8 @@ def _check_device(device: str | torch.device) -> None:
         torch.zeros(1, device=device).cpu()  # the only question that every kind of device answers
     except (RuntimeError, AssertionError, ImportError) as error:
         here = " or device=cuda" if torch.cuda.is_available() else ""
-        raise ConfigError(f"device={device}: torch cannot use such a device here; choose device=cpu{here}") from error
+        message = f"device={device}: torch cannot use such a device here; choose device=cpu{here}"
+        raise ConfigError(message) from error
 
 
 def _kind(out: str) -> str:
@@ -138,9 +141,10 @@ def _kind(out: str) -> str:
     path = Path(out)
     kind = "" if out.endswith("/") else path.suffix
     if not out or kind not in ("", ".png", ".npz"):
-        raise ConfigError(f"out={out}: must end in .png (a grid), .npz (an array) or / (a folder of pictures)")
+        raise ConfigError(f"out={out}: must end in .png (a grid), .npz (an array) or / (a folder of "
+                          "pictures)")
     if kind and os.path.isdir(path):
-        raise ConfigError(f"out={out}: is a folder; name another file, or end it in / for a folder of pictures")
+        raise ConfigError(f"out={out}: is a folder; name another file, or end it in / for pictures in it")
     folder = path.parent if kind else path
     for above in (folder, *folder.parents):
         if os.path.lexists(above) and not os.path.isdir(above):
@@ -155,7 +159,8 @@ def _write(samples: Tensor, out: str, kind: str, start: int) -> None:
         array = (samples if samples.ndim == 2 else to_uint8(samples).permute(0, 2, 3, 1)).numpy()
         write_atomically(out, lambda file: np.savez_compressed(file, samples=array))
     elif samples.ndim == 2:
-        raise ConfigError(f"out={out}: points have no pictures of their own; use out=FILE.png or out=FILE.npz")
+        raise ConfigError(f"out={out}: points have no pictures of their own; use out=FILE.png or "
+                          "out=FILE.npz")
     else:
         for i, image in enumerate(samples, start):
             save_png(Path(out) / f"{i:06}.png", to_uint8(image).permute(1, 2, 0).expand(-1, -1, 3).numpy())

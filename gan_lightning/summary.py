@@ -45,7 +45,8 @@ def summarise(module: GANModule, trainer: L.Trainer, run_dir: Path) -> dict[str,
 def report(summary: dict[str, Any], run_dir: Path) -> str:
     """What was reached and where everything lies."""
     last = summary["last"]
-    losses = ", ".join(f"{name} {last[name]:.3g}" for name in sorted(last) if name.startswith(("metrics/", "d/loss", "g/loss")))
+    shown = [name for name in sorted(last) if name.startswith(("metrics/", "d/loss", "g/loss"))]
+    losses = ", ".join(f"{name} {last[name]:.3g}" for name in shown)
     steps = f"{summary['g_steps']:,} generator and {summary['d_steps']:,} discriminator steps"
     lines = [
         "",
@@ -81,10 +82,12 @@ def _versions() -> dict[str, str]:
 
 def _git_revision() -> str | None:
     """The revision of the code that ran, "-dirty" if it had uncommitted changes; None outside a repository."""
-    folder = Path(__file__).parent
+    commands = (["git", "ls-files", "--error-unmatch", Path(__file__).name],  # not just any repository around us
+                ["git", "describe", "--always", "--dirty", "--abbrev=12"])
     try:
-        result = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=folder,
-                                capture_output=True, text=True, timeout=10, check=True)
+        for command in commands:
+            result = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10,
+                                    check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return result.stdout.strip() or None

@@ -77,7 +77,8 @@ def train(cfg: DictConfig, run_dir: Path | None = None) -> dict[str, Any]:
         left = cfg.max_kimg * 1000 - state["nimg"]
         return state["steps"] + max(0, math.ceil(left / (images_per_device * world_size)))
 
-    trainer = build_trainer(cfg, run_dir, max_steps, callbacks=callbacks, logger=build_loggers(cfg, state.get("runs", {})),
+    loggers = build_loggers(cfg, state.get("runs", {}))
+    trainer = build_trainer(cfg, run_dir, max_steps, callbacks=callbacks, logger=loggers,
                             enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks))
     train_data = TrainData(data, cfg.seed, images_per_device * trainer.world_size, cfg.channels_last)
     if trainer.is_global_zero:

@@ -30,8 +30,9 @@ class Progress(L.Callback):
         if not trainer.is_global_zero:
             self._next = float("inf")
         elif sys.stderr.isatty():
+            layout = "{percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} kimg [{elapsed}<{remaining}{postfix}]"
             self._bar = tqdm(total=self._total / 1000, initial=module.nimg / 1000, unit="kimg", dynamic_ncols=True,
-                             bar_format="{percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} kimg [{elapsed}<{remaining}{postfix}]")
+                             bar_format=layout)
             self._next = 0.0
         else:
             self._next = time.monotonic() + self.line_every_seconds

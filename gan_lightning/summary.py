@@ -42,11 +42,17 @@ def summarise(module: GANModule, trainer: L.Trainer, run_dir: Path) -> dict[str,
     return summary
 
 
+def shown(path: Path) -> Path:
+    """`path` as a person at the present directory would write it."""
+    path, here = Path(path).absolute(), Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
 def report(summary: dict[str, Any], run_dir: Path) -> str:
     """What was reached and where everything lies."""
-    last = summary["last"]
-    shown = [name for name in sorted(last) if name.startswith(("metrics/", "d/loss", "g/loss"))]
-    losses = ", ".join(f"{name} {last[name]:.3g}" for name in shown)
+    last, run_dir = summary["last"], shown(run_dir)
+    names = [name for name in sorted(last) if name.startswith(("metrics/", "d/loss", "g/loss"))]
+    losses = ", ".join(f"{name} {last[name]:.3g}" for name in names)
     steps = f"{summary['g_steps']:,} generator and {summary['d_steps']:,} discriminator steps"
     lines = [
         "",

@@ -21,7 +21,7 @@ from gan_lightning.errors import ConfigError, TrainingDiverged
 from gan_lightning.module import GANModule
 from gan_lightning.randomness import check_seed
 from gan_lightning.resume import check_fit, find_checkpoint
-from gan_lightning.summary import report, summarise
+from gan_lightning.summary import report, shown, summarise
 
 
 class TrainData(L.LightningDataModule):
@@ -88,7 +88,7 @@ def train(cfg: DictConfig, run_dir: Path | None = None) -> dict[str, Any]:
     if trainer.is_global_zero:
         print(report(summary, run_dir))
         if interrupt.received:
-            print(f"stopped   python train.py ... ckpt_path=last hydra.run.dir={run_dir}   goes on")
+            print(f"stopped   python train.py ... ckpt_path=last hydra.run.dir={shown(run_dir)}   goes on")
     if interrupt.received:
         raise SystemExit(128 + interrupt.received)
     return summary
@@ -122,13 +122,13 @@ def _begin(run_dir: Path, module: GANModule, trainer: L.Trainer, resume: Path | 
     write_atomically(run_dir / "config.yaml", lambda file: file.write(text.encode()))
     for logger in trainer.loggers:
         logger.log_hyperparams(module.config)
-    where = f", going on from {resume}" if resume else ""
-    print(f"{run_dir}: training for {cfg.max_kimg:g} kimg{where}", flush=True)
+    where = f", going on from {shown(resume)}" if resume else ""
+    print(f"{shown(run_dir)}: training for {cfg.max_kimg:g} kimg{where}", flush=True)
 
 
 def _quieten() -> None:
     """Lightning's advice is meant for other modules than ours; its errors and warnings of substance stay."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for message in (".*does not have many workers.*", ".*`IterableDataset`.*", ".*Checkpoint directory.*exists.*",
-                    ".*GPU available but not used.*", ".*in eval mode at the start of training.*"):
+                    ".*GPU available but not used.*", ".*in eval mode at the start of training.*", ".*LeafSpec.*"):
         warnings.filterwarnings("ignore", message)

@@ -31,10 +31,12 @@ from gan_lightning.config import conf_dir, resolvers, schema
 
 CASES = {  # overrides, and rounds per chunk
     "mlp": (["model=mlp", "data.batch_size=64"], 100),
-    "dcgan32": (["model=dcgan", "model.conditional=false", "data.resolution=32", "data.channels=3", "data.batch_size=64"], 4),
+    "dcgan32": (["model=dcgan", "model.conditional=false", "data.resolution=32", "data.channels=3",
+                 "data.batch_size=64"], 4),
     "sngan32": (["model=resnet", "loss=hinge", "loss.n_critic=5", "data.resolution=32", "data.channels=3",
                  "data.batch_size=16"], 1),
-    "dcgan64": (["model=dcgan", "model.conditional=false", "data.resolution=64", "data.channels=3", "data.batch_size=32"], 2),
+    "dcgan64": (["model=dcgan", "model.conditional=false", "data.resolution=64", "data.channels=3",
+                 "data.batch_size=32"], 2),
 }
 
 

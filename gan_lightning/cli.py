@@ -86,6 +86,12 @@ def run(task: Task, config_name: str, folder: Path | None = None) -> None:
         if not isinstance(error, UserError):
             error = explain_composing(error, _arguments().overrides, tree)
         _fail(error)
+    except ValueError as error:
+        if users_choice == "1" or "group override must be a string" not in str(error):
+            raise
+        groups = [o for o in _arguments().overrides if o.endswith("=null") and "." not in o]
+        _fail(ConfigError(f"{' '.join(groups)}: a group takes the name of a choice, such as none; null switches off "
+                          "what has a name of its own, such as callbacks.samples=null"))
 
 
 def _launch(start: Callable[[], None], tree: Tree) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,9 @@ def train(cfg: DictConfig, run_dir: Path | None = None) -> dict[str, Any]:
     resume = find_checkpoint(cfg.ckpt_path, run_dir, beside)
     module, data = build_module(cfg), instantiate(cfg.data)
     module.configure_optimizers()  # a setting they refuse is better known now than after a download
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # the other processes of a machine wait for the first, in `fit`
+        data.prepare()
+        data.check()
     state = {"nimg": 0, "steps": 0}
     if resume:
         checkpoint = read_checkpoint(resume)

@@ -60,6 +60,7 @@ BAD = {
     "+los=wgan": "no setting 'los' - did you mean 'loss'?",
     "lr=1": "no setting 'lr' - did you mean 'loss.trains_with.lr' or 'optim.g.lr'?",
     "xyz.abc=1": "no setting 'xyz.abc'",
+    "loss=null": "loss=null: a group takes the name of a choice, such as none",
     "a/b=1": "no group 'a/b' to choose from",
     "~loss.n_critc": "no setting 'loss.n_critc' - did you mean 'loss.n_critic'?",
     "+model.z_dimm=3": "no setting 'model.z_dimm' - did you mean 'model.z_dim'?",

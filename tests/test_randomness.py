@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from gan_lightning.errors import ConfigError
 from gan_lightning.randomness import mix, seed_step
 
 CPU = torch.device("cpu")
@@ -37,7 +38,14 @@ def test_every_seed_step_and_rank_draws_its_own():
 
 
 def test_mix():
-    values = [mix(a, b) for a in range(-40, 40) for b in range(-40, 40)]
+    values = [mix(a, b) for a in range(80) for b in range(-40, 40)]
     assert len(set(values)) == 80 * 80
     assert all(0 <= value < 2**63 for value in values)
     assert mix(1, 2) != mix(1, 2, 0)
+
+
+def test_seeds_that_no_generator_takes():
+    assert mix(2**63 - 1) != mix(0)
+    for seed in (-1, 2**63):
+        with pytest.raises(ConfigError, match=f"seed={seed}: must be from 0 to 2.63 - 1"):
+            mix(seed)

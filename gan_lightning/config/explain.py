@@ -112,7 +112,7 @@ def _no_setting(path: str, overrides: Sequence[str], tree: Tree, where: str = ""
     settings = _known_without(path, overrides, tree)
     parent = path.rpartition(".")[0]
     beside = [setting.rpartition(".")[2] for setting in settings if setting.rpartition(".")[0] == parent]
-    error = unknown_setting(path, settings, f": {parent or 'the config'} has {', '.join(beside)}")
+    error = unknown_setting(path, settings, f": {parent or 'the config'} has {', '.join(beside) or 'none yet'}")
     return ConfigError(f"{error}{where}")
 
 

@@ -60,6 +60,13 @@ class ImageData:
             self._sources[split] = self.load(split)
         return self._sources[split]
 
+    def check(self) -> None:
+        """Reads the split that is trained on; ConfigError if it does not fill a batch."""
+        count = len(self.source())
+        if count < self.batch_size:
+            raise ConfigError(f"data.batch_size={self.batch_size}: the {self.split} set has only "
+                              f"{count} images; choose a batch size of at most {count}")
+
     def loader(self, *, batches_per_step: int, seed: int, start: int = 0, rank: int = 0,
                world_size: int = 1, device: torch.device | None = None) -> Loader:
         """Endless batches, `batches_per_step` of them joined in one item; see `Loader` for their order.
@@ -67,10 +74,8 @@ class ImageData:
         start: images handed out so far, over all processes: the position to go on from.
         device: where the training runs. Batches arrive there only if the set is held there (data.device=gpu).
         """
+        self.check()
         source = self.source()
-        if len(source) < self.batch_size:
-            raise ConfigError(f"data.batch_size={self.batch_size}: the {self.split} set has only "
-                              f"{len(source)} images; choose a batch size of at most {len(source)}")
         if self.device == "gpu":
             source = self._moved(source, device)
         pin_memory = self.device == "cpu" and device is not None and device.type == "cuda"

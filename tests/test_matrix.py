@@ -155,7 +155,7 @@ def test_every_other_yaml_composes(config, group):
     (["model=resnet"], "data.resolution=8: resnet makes 32, 48, 64, 128"),
     (["data=gaussians_ring"], "data.resolution=1: .*toy2d"),
     (["model=toy2d"], "data.resolution=8: toy2d works on points"),
-    (["model.z_dim=0"], "model.z_dim=0: must be at least 1"),
+    (["model.z_dim=0"], "model.z_dim: .* at least 1, got 0"),
     (["optim.accumulate=0"], "optim.accumulate=0: must be at least 1"),
     (["optim.g_clip=0"], "optim.g_clip=0: must be above 0"),
     (["optim.g.lr=-1"], "optim.g: Invalid learning rate"),

@@ -54,6 +54,7 @@ def test_two_processes_equal_the_large_batch(train, config, tmp_path, monkeypatc
     assert done.returncode == 0, done.stderr
     two = read_checkpoint(tmp_path / "two")
 
+    monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "fixed_latents", raising=False)
     drawn = [(tmp_path / f"seeds{rank}.txt").read_text().split() for rank in (0, 1)]

@@ -13,6 +13,10 @@ FORMAT = 1
 """Raised when older checkpoints can no longer be read."""
 
 
+LAST = Path("checkpoints") / "last.ckpt"
+"""A run's newest checkpoint, within its directory."""
+
+
 def write_atomically(path: str | os.PathLike, write: Any) -> None:
     """Calls `write(file)` on a temporary file beside `path`, which then takes its place.
 
@@ -69,7 +73,7 @@ def _check_whole(path: Path) -> None:
 
 def _other(path: Path) -> str:
     previous = path.with_name("previous.ckpt")
-    return f"; the one before it is {previous}" if path.name == "last.ckpt" and previous.exists() else ""
+    return f"; the one before it is {previous}" if path.name == LAST.name and previous.exists() else ""
 
 
 def locate(path: str | os.PathLike) -> Path:
@@ -78,19 +82,19 @@ def locate(path: str | os.PathLike) -> Path:
     if path.is_file():
         return path
     if path.is_dir():
-        for candidate in (path / "checkpoints" / "last.ckpt", path / "last.ckpt"):
+        for candidate in (path / LAST, path / LAST.name):
             if candidate.is_file():
                 return candidate
-        raise CheckpointError(f"{path}: holds no checkpoint (looked for checkpoints/last.ckpt)")
+        raise CheckpointError(f"{path}: holds no checkpoint (looked for {LAST})")
     raise CheckpointError(f"{path}: no such checkpoint file or run directory")
 
 
 def newest(run_dir: Path, beside: bool = True) -> Path | None:
     """What `ckpt_path=last` means: this run's last checkpoint, else, if `beside`, the newest of the runs beside it."""
-    own = run_dir / "checkpoints" / "last.ckpt"
+    own = run_dir / LAST
     if own.is_file():
         return own
     if not beside:
         return None
-    others = run_dir.parent.glob("*/checkpoints/last.ckpt")
+    others = run_dir.parent.glob(f"*/{LAST}")
     return max(others, key=lambda path: path.stat().st_mtime, default=None)

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from gan_lightning.checkpoint import locate, newest
+from gan_lightning.checkpoint import LAST, locate, newest
 from gan_lightning.errors import CheckpointError, ConfigError
 from gan_lightning.module import GANModule
 
@@ -33,7 +33,7 @@ def find_checkpoint(ckpt_path: str | None, run_dir: Path, beside: bool) -> Path 
             print(f"ckpt_path=last: no checkpoint in {where}; starting afresh", flush=True)
     elif ckpt_path is not None:
         found = locate(ckpt_path)
-    occupied = any((run_dir / sign).exists() for sign in ("checkpoints", "summary.json"))
+    occupied = any((run_dir / sign).exists() for sign in (LAST.parent, "summary.json"))
     if occupied and (found is None or run_dir.resolve() not in found.resolve().parents):
         raise ConfigError(f"{run_dir} holds a run already: go on with it (ckpt_path=last), or choose another "
                           "folder (hydra.run.dir=...)")

@@ -11,7 +11,7 @@ import lightning as L
 from torch import nn
 
 from gan_lightning import __version__
-from gan_lightning.checkpoint import write_atomically
+from gan_lightning.checkpoint import LAST, write_atomically
 from gan_lightning.module import GANModule
 
 PACKAGES = ("torch", "lightning", "hydra-core", "torchmetrics", "torch-fidelity", "wandb")
@@ -61,8 +61,8 @@ def report(summary: dict[str, Any], run_dir: Path) -> str:
         f"reached   {losses}" if losses else "",
         *[f"{what:9} {run_dir / path}" for what, path in (
             ("samples", _newest_sample(run_dir)), ("curves", "curves.png"),
-            ("weights", "checkpoints/last.ckpt"), ("summary", "summary.json")) if path and (run_dir / path).exists()],
-        f"sample    python sample.py ckpt={run_dir} n=64" if (run_dir / "checkpoints/last.ckpt").exists() else "",
+            ("weights", LAST), ("summary", "summary.json")) if path and (run_dir / path).exists()],
+        f"sample    python sample.py ckpt={run_dir} n=64" if (run_dir / LAST).exists() else "",
     ]
     return "\n".join(line for i, line in enumerate(lines) if line or i == 0)
 

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gan_lightning.build import build_loggers, build_module, build_trainer, instantiate
 from gan_lightning.callbacks.interrupt import StopOnSignal
-from gan_lightning.checkpoint import read_checkpoint, write_atomically
+from gan_lightning.checkpoint import LAST, read_checkpoint, write_atomically
 from gan_lightning.data.base import ImageData, to_float
 from gan_lightning.errors import ConfigError, TrainingDiverged
 from gan_lightning.module import GANModule
@@ -114,13 +114,13 @@ def _fit(trainer: L.Trainer, module: GANModule, data: TrainData, resume: Path | 
     try:
         trainer.fit(module, datamodule=data, ckpt_path=resume)
     except TrainingDiverged as error:
-        last = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
+        last = Path(trainer.default_root_dir) / LAST
         good = f"the last good checkpoint is {last}" if last.exists() else "no checkpoint had been written yet"
         raise TrainingDiverged(f"{error}; {good}; a smaller optim.g.lr and optim.d.lr may help") from error
 
 
 def _begin(run_dir: Path, module: GANModule, trainer: L.Trainer, resume: Path | None, cfg: DictConfig) -> None:
-    for left_behind in (run_dir / "checkpoints").glob(".*.tmp"):  # by a process killed while writing
+    for left_behind in (run_dir / LAST.parent).glob(".*.tmp"):  # by a process killed while writing
         left_behind.unlink()
     text = OmegaConf.to_yaml(OmegaConf.create(module.config))
     write_atomically(run_dir / "config.yaml", lambda file: file.write(text.encode()))

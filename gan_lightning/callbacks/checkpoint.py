@@ -8,6 +8,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
 from gan_lightning.callbacks.every_kimg import EveryKimg
+from gan_lightning.checkpoint import LAST
 from gan_lightning.module import GANModule
 
 
@@ -27,13 +28,12 @@ class SaveCheckpoint(EveryKimg, Checkpoint):
 
     def act(self, trainer: L.Trainer, module: GANModule) -> None:
         module.check_finite()
-        folder = Path(trainer.default_root_dir) / "checkpoints"
-        last, previous = folder / "last.ckpt", folder / "previous.ckpt"
+        last = Path(trainer.default_root_dir) / LAST
         if trainer.is_global_zero and last.exists():
-            _link(last, previous)
+            _link(last, last.with_name("previous.ckpt"))
         trainer.save_checkpoint(last)
         if self.keep_every_kimg and module.crossed(self.keep_every_kimg) and trainer.is_global_zero:
-            _link(last, folder / f"kimg_{module.nimg / 1000:010.3f}.ckpt")
+            _link(last, last.with_name(f"kimg_{module.nimg / 1000:010.3f}.ckpt"))
 
 
 def _link(source: Path, target: Path) -> None:

@@ -154,6 +154,15 @@ def leaky_relu() -> nn.Module:
     return nn.LeakyReLU(0.2)
 
 
+def project_to_maps(features: int, maps: int, size: int, norm: str, activation: nn.Module) -> nn.Sequential:
+    """Vectors (N, features) -> maps (N, maps, size, size), normalised and activated: how a generator begins."""
+    return nn.Sequential(
+        nn.Linear(features, maps * size**2, bias=not is_normalised(norm)),
+        nn.Unflatten(1, (maps, size, size)),
+        norm_2d(norm, maps), activation,
+    )
+
+
 def dense_stack(sizes: Sequence[int], activation: Callable[[], nn.Module],
                 norm: str = "none") -> nn.Sequential:
     """Linear layers from sizes[0] to sizes[-1], each activated, normalised from the second on."""

@@ -13,6 +13,7 @@ from gan_lightning.networks.layers import (
     check_resolution,
     is_normalised,
     norm_2d,
+    project_to_maps,
 )
 
 
@@ -36,11 +37,7 @@ class Generator(nn.Module):
         self.z_dim, self.num_classes = z_dim, num_classes
         base, bias = resolution // 4, not is_normalised(norm)
         self.label = LabelConcat(z_dim, num_classes, label_dim)
-        self.project = nn.Sequential(
-            nn.Linear(self.label.out_features, 256 * base**2, bias=bias),
-            nn.Unflatten(1, (256, base, base)),
-            norm_2d(norm, 256), nn.LeakyReLU(0.2),
-        )
+        self.project = project_to_maps(self.label.out_features, 256, base, norm, nn.LeakyReLU(0.2))
         self.maps = nn.Sequential(
             nn.Upsample(scale_factor=2), nn.Conv2d(256, 128, 3, padding=1, bias=bias),
             norm_2d(norm, 128), nn.LeakyReLU(0.2),

@@ -16,6 +16,9 @@ FORMAT = 1
 LAST = Path("checkpoints") / "last.ckpt"
 """A run's newest checkpoint, within its directory."""
 
+BEST = LAST.with_name("best.ckpt")
+"""The one whose principal score was best."""
+
 
 def write_atomically(path: str | os.PathLike, write: Any) -> None:
     """Calls `write(file)` on a temporary file beside `path`, which then takes its place.

@@ -56,6 +56,11 @@ def sample() -> None:
     run(_sample, "sample")
 
 
+def evaluate() -> None:
+    """`python evaluate.py ckpt=...`: scores samples of a checkpoint, a folder of images, or a data set."""
+    run(_evaluate, "evaluate")
+
+
 def run(task: Task, config_name: str, folder: Path | None = None) -> None:
     """Runs `task` on the config that `sys.argv` describes, or on several with `-m`.
 
@@ -218,3 +223,9 @@ def _sample(cfg: DictConfig) -> Any:
     from gan_lightning import sampling
 
     return sampling.main(cfg)
+
+
+def _evaluate(cfg: DictConfig) -> Any:
+    from gan_lightning import evaluating
+
+    return evaluating.main(cfg)

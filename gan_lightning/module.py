@@ -5,7 +5,7 @@ one. What each player's loss is, the task says; what its weights do with it, the
 `global_step`, counts rounds, and the clock that people use, `kimg`, counts real images that D has seen.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -41,6 +41,8 @@ class GANModule(L.LightningModule):
         self.batches_per_step = task.n_critic * optim.accumulate
         self.steps = 0  # rounds played, which are G's steps
         self.nimg = self.nimg_before = 0  # real images seen by D on all devices: now, and before this round
+        self.lr_scale = 1.0  # of both learning rates, on top of the decay
+        self.recovery: Callable[[TrainingDiverged], bool] | None = None  # may set a diverged run right
         self.journal = Journal()
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
@@ -51,8 +53,7 @@ class GANModule(L.LightningModule):
 
     def on_train_start(self) -> None:
         self.journal.start_clock()
-        for group, settings in self._groups():
-            group.update(settings)  # a checkpoint restores the optimizer's state; its settings are the config's
+        self._take_settings()
 
     def on_train_end(self) -> None:
         self.check_finite()
@@ -60,7 +61,7 @@ class GANModule(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         d_optimizer, g_optimizer = self.optimizers()
         seed_step(self.seed, self.steps, self.global_rank, self.device)
-        self._decay_lr()
+        self._set_lr()
         accumulate, n_critic = self.optim.accumulate, self.task.n_critic
         batches = _split(batch, self.batches_per_step)
         for i in range(n_critic):
@@ -92,12 +93,16 @@ class GANModule(L.LightningModule):
         if self.journal.full:
             self.check_finite()
 
-    def _decay_lr(self) -> None:
-        if self.optim.decay is None:
+    def _set_lr(self) -> None:
+        if self.optim.decay is None and self.lr_scale == 1.0:
             return
-        factor = self.optim.decay(self.nimg)
+        factor = self.lr_scale * (1.0 if self.optim.decay is None else self.optim.decay(self.nimg))
         for group, settings in self._groups():
             group["lr"] = settings["lr"] * factor
+
+    def _take_settings(self) -> None:  # a checkpoint restores the optimizers' state; their settings are the config's
+        for group, settings in self._groups():
+            group.update(settings)
 
     def _groups(self) -> Iterator[tuple[dict, dict]]:
         """Each parameter group of both optimizers, with its settings as configured."""
@@ -127,15 +132,30 @@ class GANModule(L.LightningModule):
         return self.nimg // images > self.nimg_before // images
 
     def check_finite(self) -> None:
-        """Raises TrainingDiverged if a loss since the last look, or a weight now, is NaN or infinite on any device."""
-        self.journal.check(self._average)
-        norms = torch._foreach_norm([weight.detach() for weight in self.parameters()])
-        if not self._average(torch.stack(norms).float().sum()).isfinite():
-            raise TrainingDiverged(f"a weight became infinite or not a number by generator step {self.steps - 1}")
+        """Raises TrainingDiverged if a loss or a weight is NaN or infinite on any device and `recovery` cannot help."""
+        try:
+            self.journal.check(self._average)
+            norms = torch._foreach_norm([weight.detach() for weight in self.parameters()])
+            if not self._average(torch.stack(norms).float().sum()).isfinite():
+                raise TrainingDiverged(f"a weight became infinite or not a number by generator step {self.steps - 1}")
+        except TrainingDiverged as error:
+            if self.recovery is None or not self.recovery(error):
+                raise
 
     def fold_losses(self) -> Row:
-        """Mean losses since the last call, over all devices."""
+        """Mean losses since the last call, over all devices; none after a recovery."""
+        self.check_finite()
         return self.journal.fold(self._average)
+
+    def restore(self, checkpoint: dict[str, Any]) -> None:
+        """Weights, averages and optimizers become those of `checkpoint`; clock and random numbers go on."""
+        self.load_state_dict(checkpoint["state_dict"])
+        self.trainer.strategy.load_optimizer_state_dict(checkpoint)
+        self._take_settings()
+        precision = self.trainer.precision_plugin
+        if type(precision).__qualname__ in checkpoint:  # the loss scale, which falls while gradients are infinite
+            precision.load_state_dict(checkpoint[type(precision).__qualname__])
+        self.journal.fold()  # what was noted of steps that are undone
 
     def record(self, values: Row) -> None:
         """One row for the loggers and the curves, at the present kimg."""
@@ -151,12 +171,13 @@ class GANModule(L.LightningModule):
         runs = {logger.continues: logger.version for logger in self.loggers
                 if isinstance(getattr(logger, "continues", None), str)}
         checkpoint["gan_lightning"] = {"format": FORMAT, "version": __version__, "steps": self.steps, "nimg": self.nimg,
-                                       "journal": self.journal.state_dict(), "runs": runs}
+                                       "lr_scale": self.lr_scale, "journal": self.journal.state_dict(), "runs": runs}
         checkpoint["config"] = self.config
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         state = checkpoint["gan_lightning"]
         self.steps, self.nimg, self.nimg_before = state["steps"], state["nimg"], state["nimg"]
+        self.lr_scale = state.get("lr_scale", 1.0)
         self.journal.load_state_dict(state["journal"])
 
 

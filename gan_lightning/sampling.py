@@ -4,6 +4,8 @@ Imports networks and torch alone: no data set, logger, metric or Lightning.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -31,10 +33,11 @@ class GAN:
         task: the game it was trained in, which knows what a generator is fed.
         network: the generator, live or averaged.
         config: the run's resolved configuration.
+        averaged: whether `network` is the average.
     """
 
-    def __init__(self, task: Task, network: nn.Module, config: dict[str, Any]):
-        self.task, self.network, self.config = task, network, config
+    def __init__(self, task: Task, network: nn.Module, config: dict[str, Any], averaged: bool = False):
+        self.task, self.network, self.config, self.averaged = task, network, config, averaged
 
     @property
     def num_classes(self) -> int:
@@ -55,27 +58,38 @@ class GAN:
         """
         _check_numbers(n, start, seed)
         labels = self._labels(n, label)
-        was_training = self.network.training
-        self.network.eval()
-        try:
-            first, last = start // batch_size, ceil((start + n) / batch_size)
-            numbers = [range(b * batch_size, (b + 1) * batch_size) for b in range(first, last)]
-            batches = [self._batch(indices, start, labels, seed, truncation) for indices in numbers]
-            offset = start - first * batch_size
-            return torch.cat(batches)[offset:offset + n] if batches else torch.empty(0)
-        finally:
-            self.network.train(was_training)
+        first, last = start // batch_size, ceil((start + n) / batch_size)
+        with self.evaluating():
+            batches = []
+            for indices in (range(b * batch_size, (b + 1) * batch_size) for b in range(first, last)):
+                given = None if labels is None else labels[(torch.tensor(indices) - start).clamp(0, n - 1)]
+                batches.append(self.draw(indices, seed, given, truncation)[0].cpu().float())
+        offset = start - first * batch_size
+        return torch.cat(batches)[offset:offset + n] if batches else torch.empty(0)
 
-    def _batch(self, indices: range, start: int, labels: Tensor | None, seed: int,
-               truncation: float | None) -> Tensor:
-        if labels is not None:
-            at = torch.tensor(indices) - start
-            labels = labels[at.clamp(0, len(labels) - 1)]  # rows that were not asked for get any label
+    @torch.no_grad()
+    def draw(self, indices: range, seed: int, labels: Tensor | None = None,
+             truncation: float | None = None) -> tuple[Tensor, Tensor | None]:
+        """The samples with these numbers, computed as one batch, and their labels, both where the network is.
+
+        The mode of the network is the caller's: see `evaluating`.
+        """
         batch = self.task.sample_batch(indices, seed, labels, truncation)
         weight = next(self.network.parameters())
         batch = {name: value.to(weight.device, weight.dtype if value.is_floating_point() else None)
                  for name, value in batch.items()}
-        return self.task.generate(batch, self.network).cpu().float()
+        return self.task.generate(batch, self.network), batch.get("label")
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """The network in eval mode, every part of it afterwards in the mode it was in."""
+        modes = {module: module.training for module in self.network.modules()}
+        self.network.eval()
+        try:
+            yield
+        finally:
+            for module, training in modes.items():
+                module.training = training
 
     def _labels(self, n: int, label: int | Tensor | None) -> Tensor | None:
         if label is None:
@@ -101,7 +115,7 @@ def load(path: str | Path, device: str = "cpu", ema: bool = True) -> GAN:
         CheckpointError: no checkpoint there, or not a whole one of ours.
         ConfigError: no such device.
     """
-    _check_device(device)
+    check_device(device)
     content = read_checkpoint(path)
     config, state = content["config"], content["state_dict"]
     with torch.random.fork_rng(devices=[]):  # building draws first weights, on the CPU
@@ -112,7 +126,7 @@ def load(path: str | Path, device: str = "cpu", ema: bool = True) -> GAN:
     except RuntimeError as error:
         raise CheckpointError(f"{locate(path)}: its weights do not fit the networks of its own config; "
                               "was a network's code changed since?") from error
-    return GAN(task, task.g.to(device).eval(), config)
+    return GAN(task, task.g.to(device).eval(), config, averaged=bool(ema and averaged))
 
 
 def _under(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -127,7 +141,8 @@ def _check_numbers(n: int, start: int, seed: int, fewest: int = 0) -> None:
     check_seed(seed)
 
 
-def _check_device(device: str | torch.device) -> None:
+def check_device(device: str | torch.device) -> None:
+    """Raises ConfigError if torch cannot compute on `device`."""
     try:
         torch.zeros(1, device=device).cpu()  # the only question that every kind of device answers
     except (RuntimeError, AssertionError, ImportError) as error:

@@ -11,7 +11,8 @@ import lightning as L
 from torch import nn
 
 from gan_lightning import __version__
-from gan_lightning.checkpoint import LAST, write_atomically
+from gan_lightning.callbacks.scores import Scores
+from gan_lightning.checkpoint import BEST, LAST, write_atomically
 from gan_lightning.module import GANModule
 
 PACKAGES = ("torch", "lightning", "hydra-core", "torchmetrics", "torch-fidelity", "wandb")
@@ -20,6 +21,7 @@ PACKAGES = ("torch", "lightning", "hydra-core", "torchmetrics", "torch-fidelity"
 def summarise(module: GANModule, trainer: L.Trainer, run_dir: Path) -> dict[str, Any]:
     """What was reached, at what cost, with what. Written to summary.json by rank 0."""
     seconds, rows = module.journal.seconds, module.journal.rows
+    scores = next((callback for callback in trainer.callbacks if isinstance(callback, Scores)), None)
     summary = {
         "kimg": module.nimg / 1000,
         "g_steps": module.steps,
@@ -29,7 +31,8 @@ def summarise(module: GANModule, trainer: L.Trainer, run_dir: Path) -> dict[str,
         "g_parameters": _count(module.task.g),
         "d_parameters": _count(module.task.d),
         "last": {name: value for row in rows for name, value in row.items() if "/" in name},
-        "best": {},
+        "best": _best(scores),
+        "scores": scores.last if scores else None,
         "seed": module.seed,
         "devices": trainer.world_size,
         "precision": str(trainer.precision),
@@ -42,6 +45,13 @@ def summarise(module: GANModule, trainer: L.Trainer, run_dir: Path) -> dict[str,
     return summary
 
 
+def _best(scores: Scores | None) -> dict[str, Any]:
+    if scores is None or scores.best is None:
+        return {}
+    return {"score": scores.best["name"], "value": scores.best["score"]["value"], "kimg": scores.best["kimg"],
+            "fingerprint": scores.best["score"]["id"], "checkpoint": str(BEST)}
+
+
 def shown(path: Path) -> Path:
     """`path` as a person at the present directory would write it."""
     path, here = Path(path).absolute(), Path.cwd()
@@ -51,7 +61,7 @@ def shown(path: Path) -> Path:
 def report(summary: dict[str, Any], run_dir: Path) -> str:
     """What was reached and where everything lies."""
     last, run_dir = summary["last"], shown(run_dir)
-    names = [name for name in sorted(last) if name.startswith(("metrics/", "d/loss", "g/loss"))]
+    names = [name for name in sorted(last) if name.startswith(("d/loss", "g/loss"))]
     losses = ", ".join(f"{name} {last[name]:.3g}" for name in names)
     steps = f"{summary['g_steps']:,} generator and {summary['d_steps']:,} discriminator steps"
     lines = [
@@ -59,12 +69,25 @@ def report(summary: dict[str, Any], run_dir: Path) -> str:
         f"trained   {summary['kimg']:,.1f} kimg ({steps}) in {summary['wall_seconds']:,.0f} s, "
         f"{summary['images_per_second'] or 0:,.0f} images/s",
         f"reached   {losses}" if losses else "",
+        _scored(summary),
         *[f"{what:9} {run_dir / path}" for what, path in (
             ("samples", _newest_sample(run_dir)), ("curves", "curves.png"),
-            ("weights", LAST), ("summary", "summary.json")) if path and (run_dir / path).exists()],
+            ("weights", LAST), ("best", BEST), ("summary", "summary.json")) if path and (run_dir / path).exists()],
         f"sample    python sample.py ckpt={run_dir} n=64" if (run_dir / LAST).exists() else "",
     ]
     return "\n".join(line for i, line in enumerate(lines) if line or i == 0)
+
+
+def _scored(summary: dict[str, Any]) -> str:
+    """The principal score at the end, what reals would get, and the best on the way."""
+    if not summary["scores"]:
+        return ""
+    name, best = summary["scores"]["main"], summary["best"]
+    last = summary["scores"]["scores"][name]
+    if not best:
+        return f"scored    {name} {last['value']:.4g}"
+    reals = "" if last["reals"] is None else f" (reals {last['reals']:.4g})"
+    return f"scored    {name} {last['value']:.4g}{reals}, best {best['value']:.4g} at {best['kimg']:g} kimg"
 
 
 def _newest_sample(run_dir: Path) -> Path | None:

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gan_lightning.build import build_loggers, build_module, build_trainer, instantiate
 from gan_lightning.callbacks.interrupt import StopOnSignal
+from gan_lightning.callbacks.scores import Scores
 from gan_lightning.checkpoint import LAST, read_checkpoint, write_atomically
 from gan_lightning.data.base import ImageData, to_float
 from gan_lightning.errors import ConfigError, TrainingDiverged
@@ -74,7 +75,9 @@ def train(cfg: DictConfig, run_dir: Path | None = None) -> dict[str, Any]:
         state = checkpoint["gan_lightning"]
         del checkpoint
     interrupt = StopOnSignal()
-    callbacks = [interrupt, *(instantiate(node) for node in (cfg.callbacks or {}).values() if node is not None)]
+    evaluation = instantiate(cfg.metrics) if cfg.metrics is not None else None
+    scores = [Scores(evaluation, data, evaluation.every_kimg or cfg.max_kimg / 20)] if evaluation else []
+    callbacks = [interrupt, *scores, *(instantiate(node) for node in (cfg.callbacks or {}).values() if node)]
     images_per_device = cfg.data.batch_size * module.batches_per_step
 
     def max_steps(world_size: int) -> int:
@@ -84,6 +87,8 @@ def train(cfg: DictConfig, run_dir: Path | None = None) -> dict[str, Any]:
     loggers = build_loggers(cfg, state.get("runs", {}))
     trainer = build_trainer(cfg, run_dir, max_steps, callbacks=callbacks, logger=loggers,
                             enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks))
+    if evaluation and os.environ.get("LOCAL_RANK", "0") == "0":
+        evaluation.prepare(data, trainer.strategy.root_device)
     train_data = TrainData(data, cfg.seed, images_per_device * trainer.world_size, cfg.channels_last)
     if trainer.is_global_zero:
         _begin(run_dir, module, trainer, resume, cfg)

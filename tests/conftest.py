@@ -48,7 +48,7 @@ def train(config, tmp_path):
         build_module = training.build_module
         training.build_module = lambda cfg: seen.setdefault("module", build_module(cfg))
         try:
-            cfg = config("callbacks=none", "data.batch_size=16", *overrides)
+            cfg = config("callbacks=none", "metrics=none", "data.batch_size=16", *overrides)
             training.train(cfg, run_dir or tmp_path / f"run{len(list(tmp_path.iterdir()))}")
         finally:
             training.build_module = build_module

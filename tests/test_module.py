@@ -8,6 +8,7 @@ from torch import nn
 
 from gan_lightning.build import build_module
 from gan_lightning.errors import TrainingDiverged
+from gan_lightning.module import GANModule
 from gan_lightning.randomness import seed_step
 from gan_lightning.tasks.generation import Generation
 
@@ -120,21 +121,21 @@ def test_same_seed_same_weights(train):
 
 
 @pytest.mark.parametrize("watcher, files", [("samples", "samples/kimg_*.png"), ("losses", "metrics.csv"),
-                                            ("checkpoint", "checkpoints/*.ckpt")])
+                                            ("checkpoint", "checkpoints/*.ckpt"), ("watchdog", "metrics.csv")])
 def test_watching_changes_no_weight(train, tmp_path, watcher, files):
     """Nor a batch-norm statistic of the generator in training, which is the one sampled from where there is no EMA."""
     settings = ["model=dcgan", "data=digits", "model.width=8", "model.conditional=false", "optim.ema=null",
                 "max_kimg=0.16"]
     run = tmp_path / "watched"
-    others = {"progress", "losses", "samples", "curves", "checkpoint"} - {watcher}
+    others = {"progress", "losses", "watchdog", "samples", "curves", "checkpoint"} - {watcher}
     quiet = train(*settings)
     watched = train(*settings, "callbacks=default", *[f"callbacks.{other}=null" for other in sorted(others)],
                     f"callbacks.{watcher}.every_kimg=0.03", "logger=csv", f"logger.csv.path={run}/metrics.csv",
                     run_dir=run)
     assert equal(weights(quiet), weights(watched))
     assert any("running_mean" in name for name in weights(watched.task.g))
-    assert len(list(run.glob(files))) >= (1 if watcher == "losses" else 2)
-    if watcher == "losses":
+    assert len(list(run.glob(files))) >= (1 if watcher in ("losses", "watchdog") else 2)
+    if watcher in ("losses", "watchdog"):
         assert len((run / "metrics.csv").read_text().splitlines()) > 5
 
 
@@ -176,6 +177,59 @@ def test_learning_rate_decay(train):
     module = train(*TINY, "optim/decay=linear", "max_kimg=0.16", "optim.d.lr=1e-3")
     lrs = [o.param_groups[0]["lr"] for o in module.trainer.optimizers]  # of the last step, which began at 144 images
     assert lrs == pytest.approx([1e-3 * 0.1, 2e-4 * 0.1])
+
+
+@pytest.mark.parametrize("decay, end", [("constant", 1.0), ("linear", 0.1)])
+def test_scaled_learning_rates_survive_a_resume(train, tmp_path, monkeypatch, decay, end):
+    """The scale is on top of the decay, and a checkpoint that has none, as older ones, means 1."""
+    run, settings = tmp_path / "run", [*TINY, f"optim/decay={decay}", "callbacks=default", "callbacks.samples=null"]
+    original = GANModule.on_train_start
+
+    def scaled(self):
+        self.lr_scale *= 0.25
+        original(self)
+
+    monkeypatch.setattr(GANModule, "on_train_start", scaled)
+    train(*settings, "max_kimg=0.08", run_dir=run)
+    monkeypatch.undo()
+    module = train(*settings, "max_kimg=0.16", "ckpt_path=last", run_dir=run)
+    assert [o.param_groups[0]["lr"] for o in module.trainer.optimizers] == pytest.approx([2e-4 * 0.25 * end] * 2)
+
+    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["gan_lightning"].pop("lr_scale") == 0.25
+    torch.save(checkpoint, run / "checkpoints" / "last.ckpt")
+    module = train(*settings, "max_kimg=0.32", "ckpt_path=last", run_dir=run)
+    assert module.lr_scale == 1.0
+
+
+def test_a_recovery_takes_the_place_of_the_error(train, monkeypatch):
+    original, errors = Generation.d_loss, []
+
+    def broken(self, batch, clock):
+        return {name: loss * (float("nan") if clock.step == 3 else 1) for name, loss in original(self, batch, clock).items()}
+
+    monkeypatch.setattr(Generation, "d_loss", broken)
+    monkeypatch.setattr(GANModule, "on_train_start", lambda self: setattr(self, "recovery", lambda error: False))
+    with pytest.raises(TrainingDiverged, match="d/adv became nan in generator step 3"):
+        train(*TINY, "max_kimg=0.1")
+
+    def recover(module, error):
+        errors.append(str(error))
+        module.restore(start)
+        return True
+
+    module = build_module_of(train, monkeypatch)
+    start = {"state_dict": weights(module), "optimizer_states": [o.state_dict() for o in module.trainer.optimizers]}
+    monkeypatch.setattr(GANModule, "on_train_start", lambda self: setattr(self, "recovery", lambda e: recover(self, e)))
+    module = train(*TINY, "max_kimg=0.1")
+    assert errors == ["d/adv became nan in generator step 3"]
+    assert module.steps == 7 and equal(weights(module), start["state_dict"])  # found at the end
+
+
+def build_module_of(train, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(GANModule, "on_train_start", lambda self: None)
+        return train(*TINY, "max_kimg=0.032")
 
 
 def test_clipping(train):

@@ -5,6 +5,7 @@ from pathlib import Path
 import lightning as L
 
 from gan_lightning.callbacks.every_kimg import EveryKimg
+from gan_lightning.callbacks.scores import Scores
 from gan_lightning.checkpoint import write_atomically
 from gan_lightning.journal import Row
 from gan_lightning.module import GANModule
@@ -19,13 +20,20 @@ class Curves(EveryKimg):
 
     def act(self, trainer: L.Trainer, module: GANModule) -> None:
         if trainer.is_global_zero and module.journal.rows:
-            png = draw_curves(module.journal.rows)
+            png = draw_curves(module.journal.rows, _reals(trainer))
             write_atomically(Path(trainer.default_root_dir) / "curves.png", lambda file: file.write(png))
 
 
-def draw_curves(rows: list[Row]) -> bytes:
-    """A PNG with one panel for D's losses, one for G's, and one for each metric."""
-    names = sorted({name for row in rows for name in row})
+def _reals(trainer: L.Trainer) -> dict[str, float]:
+    """What reals would get in place of fakes, by the name of the metric."""
+    last = next((callback.last for callback in trainer.callbacks if isinstance(callback, Scores)), None)
+    scores = last["scores"] if last else {}
+    return {f"metrics/{name}": scored["reals"] for name, scored in scores.items() if scored["reals"] is not None}
+
+
+def draw_curves(rows: list[Row], reals: dict[str, float] | None = None) -> bytes:
+    """A PNG with one panel for D's losses, one for G's, and one for each metric, dashed what reals would get."""
+    names = sorted({name for row in rows for name in row if not name.endswith("_std")})
     panels = {player: [n for n in names if n.startswith(f"{player}/")] for player in ("d", "g")}
     panels |= {n: [n] for n in names if n.startswith("metrics/")}
     panels = {title: series for title, series in panels.items() if series}
@@ -37,6 +45,8 @@ def draw_curves(rows: list[Row]) -> bytes:
         for name in series:
             points = [(row["kimg"], row[name]) for row in rows if name in row]
             axes.plot(*zip(*points, strict=True), label=name, linewidth=1.2, marker="." if len(points) < 30 else None)
+        if reals and title in reals:
+            axes.axhline(reals[title], linestyle="--", color="0.5", linewidth=1)
         axes.set(xlabel="kimg", title={"d": "discriminator", "g": "generator"}.get(title, title.split("/")[-1]))
         axes.grid(alpha=0.3)
         if len(series) > 1:

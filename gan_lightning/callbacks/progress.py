@@ -51,7 +51,7 @@ class Progress(L.Callback):
 
     def _show(self, trainer: L.Trainer, module: GANModule) -> None:
         speed = (module.nimg - self._start_nimg) / max(time.monotonic() - self._start, 1e-9)
-        values = module.journal.latest() | _last_metrics(module)
+        values = module.journal.latest() | _principal_score(module)
         text = " ".join(f"{name} {value:.3g}" for name, value in values.items())
         if self._bar is not None:
             self._bar.set_postfix_str(f"{speed:,.0f} img/s {text}", refresh=False)
@@ -70,11 +70,12 @@ class Progress(L.Callback):
             self._bar = None
 
 
-def _last_metrics(module: GANModule) -> dict[str, float]:
+def _principal_score(module: GANModule) -> dict[str, float]:
+    """The newest; it is the first in its row."""
     for row in reversed(module.journal.rows):
-        metrics = {name.removeprefix("metrics/"): v for name, v in row.items() if name.startswith("metrics/")}
-        if metrics:
-            return metrics
+        for name, value in row.items():
+            if name.startswith("metrics/"):
+                return {name.removeprefix("metrics/"): value}
     return {}
 
 

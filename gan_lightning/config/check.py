@@ -25,7 +25,7 @@ from gan_lightning.errors import ConfigError, UserError
 # the networks are the objects of `model`, beside the numbers that they share; a free one is plain data.
 OBJECT, OBJECTS, NETWORKS, FREE = "object", "map of objects", "networks", "free"
 GROUPS = {
-    "data": OBJECT, "loss": OBJECT, "task": OBJECT, "optim": OBJECT, "trainer": OBJECT,
+    "data": OBJECT, "loss": OBJECT, "task": OBJECT, "optim": OBJECT, "trainer": OBJECT, "metrics": OBJECT,
     "model": NETWORKS, "callbacks": OBJECTS, "logger": OBJECTS,
 }  # fmt: skip
 BUILT_WITH_MORE = {"task"}  # nodes that get further arguments, such as the networks, when they are built

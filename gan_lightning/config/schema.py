@@ -1,4 +1,4 @@
-"""The top-level settings of `config.yaml` and `sample.yaml`.
+"""The top-level settings of `config.yaml`, `sample.yaml` and `evaluate.yaml`.
 
 First in a defaults list (`- schema`), each makes a misspelt top-level key in any file an error, and a
 wrong type too. What is inside a group is described by the constructor that its `_target_` names.
@@ -19,6 +19,7 @@ class Config:
     | `model`         | the networks, and the knobs that they share                                  |
     | `loss`          | the adversarial loss, its terms, `n_critic`                                  |
     | `task`          | which game is played                                                         |
+    | `metrics`       | how good the samples are: scores, extractor, how many, how often             |
     | `optim`         | optimizers, clipping, accumulation, learning-rate decay, EMA                 |
     | `callbacks`     | named callbacks; null switches one off                                       |
     | `logger`        | named loggers                                                                |
@@ -28,13 +29,14 @@ class Config:
     | `seed`          | decides every random number                                                  |
     | `channels_last` | memory format of the networks and images                                     |
 
-    `term` and `experiment` are groups that only set these, and have no key of their own.
+    `term`, `score` and `experiment` are groups that only set these, and have no key of their own.
     """
 
     data: Any = MISSING
     model: Any = MISSING
     loss: Any = MISSING
     task: Any = MISSING
+    metrics: Any = None
     optim: Any = MISSING
     callbacks: Any = None
     logger: Any = None
@@ -60,8 +62,29 @@ class SampleConfig:
     ema: bool = True
 
 
+@dataclass
+class EvaluateConfig:
+    """Scores of samples of `ckpt`, of images in `fake` against those in `real`, or of `data` against themselves."""
+
+    ckpt: Any = None
+    fake: str | None = None
+    real: str | None = None
+    data: Any = None
+    metrics: Any = None
+    num_fake: int | None = None
+    seed: int | None = None
+    resolution: int | None = None
+    channels: int | None = None
+    fake_split: str | None = None
+    truncation: float | None = None
+    ema: bool = True
+    device: str = "cpu"
+    out: str | None = None
+
+
 def register() -> None:
-    """Makes the schemas known to Hydra as `schema` and `sample_schema`; calling it again changes nothing."""
+    """Makes them known to Hydra as `schema`, `sample_schema`, `evaluate_schema`; calling it again changes nothing."""
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     store.store(name="sample_schema", node=SampleConfig)
+    store.store(name="evaluate_schema", node=EvaluateConfig)

@@ -57,13 +57,13 @@ class Zip:
         return {"root": self.root, "_pid": 0, "_zip": None}
 
 
-def open_archive(root: str | Path) -> Directory | Zip:
-    """The folder or .zip at `root`. Raises DataError if there is neither."""
+def open_archive(root: str | Path, option: str = "data.root") -> Directory | Zip:
+    """The folder or .zip at `root`, which `option` gave. Raises DataError if there is neither."""
     path = Path(root).expanduser()
     if path.is_dir():
         return Directory(path)
     if not path.exists():
-        raise DataError(f"data.root={root} does not exist; give a folder or a .zip of images")
+        raise DataError(f"{option}={root} does not exist; give a folder or a .zip of images")
     if path.suffix.lower() != ".zip":
-        raise DataError(f"data.root={root} is neither a folder nor a .zip; give one that holds images")
+        raise DataError(f"{option}={root} is neither a folder nor a .zip; give one that holds images")
     return Zip(path)

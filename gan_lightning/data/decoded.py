@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gan_lightning.data.archive import Directory, Zip
 from gan_lightning.data.images import decode
+from gan_lightning.data.inspect import is_lossy
 from gan_lightning.data.sources import InMemory, Source
 from gan_lightning.errors import ConfigError, DataError
 
@@ -25,10 +26,22 @@ CHUNK = 256                                             # files per task of a th
 PROGRESS = 10.0                                         # seconds between lines about a long read
 
 
+class FileKind(NamedTuple):
+    """What a file's header says. mode, format: Pillow's names. lossy: detail was lost when it was saved."""
+
+    width: int
+    height: int
+    mode: str
+    format: str
+    lossy: bool
+
+
 class Decoded:
     """Images decoded as they are taken, for a set larger than memory. names: files of `archive`; label (N,).
 
     on_error="skip" hands out the next readable image in place of a damaged one: all others keep their place.
+    kinds: how many files of each kind there are, and unreadable: name -> reason; both known after `load_images`.
+    replaced: index -> reason, of damage found later, for which another image stood in.
     """
 
     def __init__(self, archive: Directory | Zip, names: list[str], label: Tensor | None, resolution: int,
@@ -37,7 +50,9 @@ class Decoded:
             raise ConfigError(f"data.on_error={on_error}: must be raise or skip")
         self.archive, self.names, self.label, self.on_error = archive, names, label, on_error
         self.resolution, self.channels = resolution, channels
-        self._reported: set[int] = set()
+        self.kinds: Counter[FileKind] = Counter()
+        self.unreadable: dict[str, str] = {}
+        self.replaced: dict[int, str] = {}
 
     def __len__(self) -> int:
         return len(self.names)
@@ -52,6 +67,22 @@ class Decoded:
     def pixels(self, image: Image.Image) -> np.ndarray:
         """An opened image -> uint8 (C, H, W)."""
         return decode(image, self.resolution, self.channels)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of every image handed out."""
+        return self.channels, self.resolution, self.resolution
+
+    def kind(self, index: int, image: Image.Image) -> FileKind:
+        """What the header of an opened image says."""
+        lossy = is_lossy(self.archive, self.names[index], image.format)
+        return FileKind(*image.size, image.mode, image.format, lossy)
+
+    def keep(self, indices: list[int]) -> None:
+        """Forgets all other files."""
+        self.names = [self.names[index] for index in indices]
+        if self.label is not None:
+            self.label = self.label[indices]
 
     def where(self, index: int) -> str:
         """A file's name as a user knows it."""
@@ -80,8 +111,8 @@ class Decoded:
                 return other, pixels
             if self.on_error == "raise":
                 raise self.damaged(other, reason)
-            if other not in self._reported:
-                self._reported.add(other)
+            if other not in self.replaced:
+                self.replaced[other] = reason
                 log.warning("%s cannot be read (%s); the next image stands in", self.where(other), reason)
         raise DataError(f"{self.archive.root}: no image can be read")
 
@@ -89,63 +120,63 @@ class Decoded:
 def load_images(files: Decoded, held: bool, title: str, remarks: str = "") -> Source:
     """All of `files`, looked at once: decoded into memory if `held`, else their headers only, and streamed.
 
-    Logs one line of what was found. A file that cannot be read raises DataError, or is left out and named.
+    Logs one line of what was found, and leaves it in `files`. A file that cannot be read raises DataError, or is
+    taken out of `files` and named.
     """
-    shape = (len(files), files.channels, files.resolution, files.resolution)
-    real = np.empty(shape if held else 0, dtype=np.uint8)
+    real = np.empty((len(files), *files.shape) if held else 0, dtype=np.uint8)
 
-    def look(index: int) -> tuple[tuple[int, int] | None, str]:
-        def use(image: Image.Image) -> tuple[int, int]:
-            size = image.size
+    def look(index: int) -> tuple[FileKind | None, str]:
+        def use(image: Image.Image) -> FileKind:
+            kind = files.kind(index, image)
             if held:
                 real[index] = files.pixels(image)
-            return size
+            return kind
         return files.visit(index, use)
 
-    sizes, bad = _look_at_all(files, look)
-    kept = sorted(set(range(len(files))).difference(bad))
-    if not kept:
+    files.kinds, bad = _look_at_all(files, look)
+    files.unreadable = {files.names[index]: reason for index, reason in bad.items()}
+    if len(bad) == len(files):
         raise DataError(f"{title}: none of its {len(files)} images can be read, e.g. {files.where(0)}")
-    log.info("%s: %s images, %s%s%s", title, f"{len(kept):,}", _sizes(sizes), remarks, _left_out(files, bad))
-    label = files.label if files.label is None or not bad else files.label[kept]
-    if held:
-        return InMemory(torch.from_numpy(real[kept] if bad else real), label)
-    names = [files.names[index] for index in kept]
-    return Decoded(files.archive, names, label, files.resolution, files.channels, files.on_error)
+    if bad:
+        kept = sorted(set(range(len(files))).difference(bad))
+        files.keep(kept)
+        real = real[kept] if held else real
+    log.info("%s: %s images, %s%s%s", title, f"{len(files):,}", sizes(files.kinds), remarks, _left_out(files))
+    return InMemory(torch.from_numpy(real), files.label) if held else files
 
 
-def _look_at_all(files: Decoded, look: Callable[[int], tuple]) -> tuple[Counter, list[int]]:
-    """look(i) for every file, on a few threads: how often each size occurs, and the unreadable files."""
-    sizes, bad, told = Counter(), [], time.monotonic()
+def _look_at_all(files: Decoded, look: Callable[[int], tuple]) -> tuple[Counter[FileKind], dict[int, str]]:
+    """look(i) for every file, on a few threads: how often each kind occurs, and why which cannot be read."""
+    kinds, bad, told = Counter(), {}, time.monotonic()
     chunks = [range(i, min(i + CHUNK, len(files))) for i in range(0, len(files), CHUNK)]
     pool = ThreadPoolExecutor(max_workers=8)
     try:
         looks = pool.map(lambda chunk: [look(index) for index in chunk], chunks)
         for chunk, results in zip(chunks, looks, strict=True):
-            for index, (size, reason) in zip(chunk, results, strict=True):
+            for index, (kind, reason) in zip(chunk, results, strict=True):
                 if reason and files.on_error == "raise":
                     raise files.damaged(index, reason)
                 if reason:
-                    bad.append(index)
+                    bad[index] = reason
                 else:
-                    sizes[size] += 1
+                    kinds[kind] += 1
             if time.monotonic() - told > PROGRESS:
                 told = time.monotonic()
                 log.info("%s: read %s of %s images", files.archive.root, f"{chunk.stop:,}", f"{len(files):,}")
     finally:
         pool.shutdown(cancel_futures=True)
-    return sizes, bad
+    return kinds, bad
 
 
-def _sizes(sizes: Counter) -> str:
+def sizes(kinds: Counter[FileKind]) -> str:
     """e.g. "28x28", or "20x30 to 640x480 (57 sizes)"."""
-    ordered = sorted(sizes, key=lambda size: (size[0] * size[1], size))
+    ordered = sorted({kind[:2] for kind in kinds}, key=lambda size: (size[0] * size[1], size))
     small, large = (f"{width}x{height}" for width, height in (ordered[0], ordered[-1]))
     return small if len(ordered) == 1 else f"{small} to {large} ({len(ordered)} sizes)"
 
 
-def _left_out(files: Decoded, bad: list[int]) -> str:
+def _left_out(files: Decoded) -> str:
+    bad = list(files.unreadable)
     if not bad:
         return ""
-    names = ", ".join(files.names[index] for index in bad[:5]) + (", ..." if len(bad) > 5 else "")
-    return f", {len(bad):,} unreadable left out ({names})"
+    return f", {len(bad):,} unreadable left out ({', '.join(bad[:5])}{', ...' if len(bad) > 5 else ''})"

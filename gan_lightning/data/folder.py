@@ -15,11 +15,14 @@ class Folder(ImageData):
 
     on_error: "raise" stops at the first image that cannot be read; "skip" leaves such images out and names
         them.
+    files, class_names: what was found, per split that has been read.
     """
 
     def __init__(self, root: str, on_error: OnError = "raise", **loading) -> None:
         super().__init__(**loading)
         self.root, self.on_error = root, on_error
+        self.files: dict[Split, Decoded] = {}
+        self.class_names: tuple[str, ...] = ()
 
     def load(self, split: Split) -> Source:
         listing = list_images(self.root)
@@ -28,6 +31,7 @@ class Folder(ImageData):
         label = self.labels(None if labels is None else torch.tensor(labels), classes)
         files = Decoded(listing.archive, listing.names[split], label, self.resolution, self.channels,
                         self.on_error)
+        self.files[split], self.class_names = files, listing.classes
         remarks = f", {classes} classes" if classes else ", no classes"
         if listing.ignored:
             remarks += f", {listing.ignored:,} other files ignored"

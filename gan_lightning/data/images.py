@@ -42,8 +42,8 @@ def mirror(images: Tensor, flips: Tensor) -> Tensor:
     return torch.cat((images, images.flip(-1))).index_select(0, rows)
 
 
-def decode(image: Image.Image, resolution: int, channels: int) -> np.ndarray:
-    """An opened image of any mode -> uint8 (channels, resolution, resolution).
+def decode(image: Image.Image, resolution: int | None, channels: int) -> np.ndarray:
+    """An opened image of any mode -> uint8 (channels, resolution, resolution), or of its own size if that is None.
 
     EXIF orientation is applied; 16-bit grey is divided by 257 (of 16-bit colour, Pillow reads the high byte);
     what is transparent is laid on white.
@@ -56,7 +56,7 @@ def decode(image: Image.Image, resolution: int, channels: int) -> np.ndarray:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     image = image.convert("L" if channels == 1 else "RGB")
-    if image.size != (resolution, resolution):
+    if resolution is not None and image.size != (resolution, resolution):
         side = min(image.size)
         left, top = (image.width - side) // 2, (image.height - side) // 2
         image = image.crop((left, top, left + side, top + side))

@@ -9,6 +9,8 @@ from gan_lightning.data.images import fit
 
 
 class Source(Protocol):
+    label: Tensor | None  # int64 (N,), of all samples
+
     def __len__(self) -> int: ...
 
     def take(self, indices: Tensor) -> dict[str, Tensor]:
@@ -41,6 +43,7 @@ class Resized:
     def __init__(self, images: Tensor, label: Tensor | None, resolution: int, channels: int,
                  mode: str = "bicubic") -> None:
         self._native = InMemory(images, label)
+        self.label = label
         self._fit = {"resolution": resolution, "channels": channels, "mode": mode}
 
     def __len__(self) -> int:

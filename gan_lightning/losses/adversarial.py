@@ -14,9 +14,15 @@ from gan_lightning.errors import ConfigError
 
 
 class AdversarialLoss(Protocol):
-    """What D and G minimise, given scores. `uses_real_in_g` asks for `real_logits` in G's step too."""
+    """What D and G minimise, given scores. `uses_real_in_g` asks for `real_logits` in G's step too.
+
+    For whoever watches: `boundary` is the logit at which D is undecided, None if only differences of logits mean
+    anything; `accurate_d_teaches` says that G learns from a D that is always right.
+    """
 
     uses_real_in_g: bool
+    boundary: float | None = None
+    accurate_d_teaches: bool = False
 
     def d_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor: ...
 
@@ -32,6 +38,7 @@ class NonSaturating:
     """
 
     uses_real_in_g = False
+    boundary = 0.0
 
     def __init__(self, label_smoothing: float = 0.0):
         if not 0 <= label_smoothing < 0.5:
@@ -62,6 +69,7 @@ class LeastSquares:
     """Squared distance to the labels 1 (real) and 0 (fake) (Mao et al. 2017, eq. 9: a=0, b=c=1)."""
 
     uses_real_in_g = False
+    boundary = 0.5
 
     def d_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         return ((real_logits - 1).square().mean() + fake_logits.square().mean()) / 2
@@ -74,6 +82,7 @@ class Hinge:
     """D is content with a margin of 1 on either side (Lim & Ye 2017; Miyato et al. 2018, eq. 16 and 17)."""
 
     uses_real_in_g = False
+    boundary = 0.0
 
     def d_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         return relu(1 - real_logits).mean() + relu(1 + fake_logits).mean()
@@ -86,6 +95,7 @@ class Wasserstein:
     """Difference of mean scores (Arjovsky et al. 2017, eq. 3). Needs a Lipschitz D: a penalty, or weight clipping."""
 
     uses_real_in_g = False
+    accurate_d_teaches = True
 
     def d_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         return fake_logits.mean() - real_logits.mean()

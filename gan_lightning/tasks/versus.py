@@ -17,6 +17,7 @@ class Versus(Task):
         super().__init__()
         self.g, self.d, self.objective = generator, discriminator, objective
         self.n_critic = objective.n_critic
+        self.last_logits: tuple[Tensor, Tensor] | None = None  # of D's last step: reals', fakes'; for whoever watches
 
     def cond(self, batch: Batch) -> Tensor | None:
         """What D (and G) are told besides the image."""
@@ -30,7 +31,9 @@ class Versus(Task):
         if self._logits_serve_penalties(real):
             wanted = {name for term in terms for name in term.reads_gradient_at}
             real, fake = real.requires_grad_("real" in wanted), fake.requires_grad_("fake" in wanted)
-        return self.objective.d_loss(self._step(self.d, terms, batch, real, fake, clock, score_real=True))
+        step = self._step(self.d, terms, batch, real, fake, clock, score_real=True)
+        self.last_logits = step.real_logits.detach(), step.fake_logits.detach()
+        return self.objective.d_loss(step)
 
     def g_loss(self, batch: Batch, clock: Clock) -> dict[str, Tensor]:
         terms = due(self.objective.g_terms, clock).values()

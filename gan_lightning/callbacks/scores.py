@@ -1,0 +1,105 @@
+"""Is it getting better? Scores during training, and the checkpoint that did best."""
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+from gan_lightning.callbacks.every_kimg import EveryKimg
+from gan_lightning.checkpoint import BEST
+from gan_lightning.data.base import ImageData
+from gan_lightning.metrics.collecting import ImageSet
+from gan_lightning.metrics.evaluation import Evaluation
+from gan_lightning.metrics.generated import fakes_of
+from gan_lightning.metrics.result import Result, Scored
+from gan_lightning.module import GANModule
+from gan_lightning.pictures import save_png
+from gan_lightning.sampling import GAN
+
+log = logging.getLogger("gan_lightning")
+DEAR = 0.5  # share of the time between evaluations from which on their cost is worth a word
+
+
+class Scores(EveryKimg):
+    """Evaluates the averaged generator: rows `metrics/*` for loggers and curves, `checkpoints/best.ckpt`, pictures.
+
+    What is best is told by the evaluation's principal score, and only among scores with the same fingerprint. Nothing
+    here draws a random number of the run's own or changes a weight: training is the same without it, bit for bit.
+    """
+
+    def __init__(self, evaluation: Evaluation, data: ImageData, every_kimg: float):
+        super().__init__(every_kimg)
+        self.evaluation, self.data = evaluation, data
+        self.last: dict[str, Any] | None = None  # Result.to_dict() and kimg of the newest evaluation
+        self.best: dict[str, Any] | None = None  # name, Scored.to_dict() and kimg of the best
+        self._finished, self._told = time.monotonic(), False
+
+    def setup(self, trainer: L.Trainer, module: GANModule, stage: str) -> None:
+        self.evaluation.agree(self.data)
+
+    def on_train_start(self, trainer: L.Trainer, module: GANModule) -> None:
+        if module.nimg == 0:
+            self._act_once(trainer, module)
+
+    def on_train_end(self, trainer: L.Trainer, module: GANModule) -> None:
+        if not trainer.should_stop:  # interrupted: whoever asked for that waits, and the run will go on
+            super().on_train_end(trainer, module)
+
+    def act(self, trainer: L.Trainer, module: GANModule) -> None:
+        module.check_finite()
+        begin = time.monotonic()
+        result = self.evaluation.measure(self._fakes(module), self.data, module.device, _generator(module))
+        kimg = module.nimg / 1000
+        self.last = result.to_dict() | {"kimg": kimg}
+        module.record({f"metrics/{name}": value for name, value in result.values().items()})
+        self._keep_best(trainer, module, result)
+        if trainer.is_global_zero:
+            _show(trainer, module, result)
+        self._tell_cost(module, begin)
+
+    def _fakes(self, module: GANModule) -> ImageSet:
+        gan = GAN(module.task, module.sampler, module.config)
+        evaluation = self.evaluation
+        return fakes_of(gan, evaluation.num_fake, evaluation.seed, evaluation.reals(self.data), block=evaluation.block)
+
+    def _keep_best(self, trainer: L.Trainer, module: GANModule, result: Result) -> None:
+        now = result.scores[result.main]
+        before = Scored.from_dict(self.best["score"]) if self.best else None
+        if before is not None and before.fingerprint != now.fingerprint:
+            log.warning("%s is measured differently than before the resume (%s, was %s): best.ckpt is chosen afresh",
+                        result.main, now.id, before.id)
+            before = None
+        if now.better_than(before):
+            self.best = {"name": result.main, "score": now.to_dict(), "kimg": module.nimg / 1000}
+            trainer.save_checkpoint(Path(trainer.default_root_dir) / BEST)
+
+    def _tell_cost(self, module: GANModule, begin: float) -> None:
+        now = time.monotonic()
+        took, between = now - begin, begin - self._finished
+        self._finished = now
+        if module.nimg and took > 10 and took > DEAR * (took + between) and not self._told:
+            self._told = True
+            log.warning("an evaluation took %.0f s, %.0f %% of the time since the last: fewer samples "
+                        "(metrics.num_fake) or a longer interval (metrics.every_kimg) make it cheaper", took,
+                        100 * took / (took + between))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "last": self.last}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.best, self.last = state["best"], state["last"]
+
+
+def _generator(module: GANModule) -> dict[str, Any]:
+    return {"averaged": module.ema is not None, "batch_norm": "running", "truncation": None}
+
+
+def _show(trainer: L.Trainer, module: GANModule, result: Result) -> None:
+    """Writes the pictures that come with the scores, the newest in place of the last."""
+    for name, pixels in result.pictures.items():
+        save_png(Path(trainer.default_root_dir) / f"{name}.png", pixels)
+        for logger in trainer.loggers:
+            if hasattr(logger, "log_picture"):
+                logger.log_picture(name, pixels, module.nimg / 1000, module.nimg)

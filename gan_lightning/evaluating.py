@@ -11,6 +11,7 @@ from gan_lightning.checkpoint import LAST, locate, write_atomically
 from gan_lightning.data.base import ImageData
 from gan_lightning.errors import ConfigError, UserError
 from gan_lightning.data.sources import InMemory
+from gan_lightning.metrics.augmentation import Augmentation
 from gan_lightning.metrics.collecting import ImageSet, choose
 from gan_lightning.metrics.doctor import examine, sample_advice
 from gan_lightning.metrics.evaluation import Evaluation
@@ -31,6 +32,8 @@ def main(cfg: DictConfig) -> None:
     check_device(cfg.device)
     kind = _kind(cfg)
     results, where = {"ckpt": _checkpoints, "fake": _folders, "data": _doctor}[kind](cfg)
+    if not results:
+        return
     print(table(results))
     out = Path(cfg.out or where / OUT)
     content = {name: result.to_dict() for name, result in results.items()}
@@ -114,12 +117,14 @@ def _doctor(cfg: DictConfig) -> tuple[dict[str, Result], Path]:
     data.prepare()
     print(report(examine(data)), flush=True)
     evaluation = _evaluation(cfg.metrics, cfg)
+    if not isinstance(evaluation, Evaluation):
+        return {}, Path.cwd()
     _ready(evaluation, data, cfg)
     _advise(evaluation, data, evaluation.num_fake)
     return {"reals": evaluation.floors(data, cfg.device)}, Path.cwd()
 
 
-def _evaluation(node: DictConfig | None, cfg: DictConfig) -> Evaluation:
+def _evaluation(node: DictConfig | None, cfg: DictConfig) -> Evaluation | Augmentation:
     if node is None:
         raise ConfigError("metrics=none: nothing would be measured; choose another, such as metrics=auto")
     changed = {name: cfg[name] for name in ("num_fake", "seed") if cfg[name] is not None}
@@ -138,5 +143,7 @@ def _tell_lossy(*sets: ImageData) -> None:
 
 
 def _advise(evaluation: Evaluation, data: ImageData, num_fake: int) -> None:
+    if evaluation.extractor is None:
+        return
     for line in sample_advice(num_fake, len(evaluation.reals(data).indices), evaluation.extractor.dim):
         print(line, flush=True)

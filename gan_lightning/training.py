@@ -20,6 +20,7 @@ from gan_lightning.callbacks.scores import Scores
 from gan_lightning.checkpoint import LAST, read_checkpoint, write_atomically
 from gan_lightning.data.base import ImageData, to_float
 from gan_lightning.errors import ConfigError, TrainingDiverged
+from gan_lightning.metrics.evaluation import Evaluation
 from gan_lightning.module import GANModule
 from gan_lightning.randomness import check_seed
 from gan_lightning.resume import check_fit, find_checkpoint
@@ -76,6 +77,9 @@ def train(cfg: DictConfig, run_dir: Path | None = None) -> dict[str, Any]:
         del checkpoint
     interrupt = StopOnSignal()
     evaluation = instantiate(cfg.metrics) if cfg.metrics is not None else None
+    if evaluation and not isinstance(evaluation, Evaluation):
+        raise ConfigError("metrics=augmentation trains classifiers for minutes at each look: it is for evaluate.py "
+                          "ckpt=RUN metrics=augmentation, after training")
     scores = [Scores(evaluation, data, evaluation.every_kimg or cfg.max_kimg / 20)] if evaluation else []
     callbacks = [interrupt, *scores, *(instantiate(node) for node in (cfg.callbacks or {}).values() if node)]
     images_per_device = cfg.data.batch_size * module.batches_per_step

@@ -291,7 +291,7 @@ RUNS = ["callbacks.progress=null", "callbacks.samples=null", "callbacks.curves=n
 @pytest.mark.parametrize("settings", [["max_kimg=40"], ["loss=rpgan", "model=mlp", "max_kimg=150"],
                                       ["data=gaussians_ring", "model=toy2d", "loss=rpgan", "max_kimg=150"]])
 def test_nothing_is_said_of_healthy_runs(train, caplog, settings):
-    train("callbacks=default", *RUNS, *settings)
+    train("callbacks=default", *RUNS, *settings, "callbacks.watchdog.settle_steps=200")
     assert not said(caplog)
 
 

@@ -17,9 +17,10 @@ def choices() -> list[str]:
 
 
 def _override(group: str, name: str) -> str:
-    if group == "term":
-        return f"term=[{name}]"
-    return f"{group}@optim={name}" if group == "optim/common" else f"{group}={name}"
+    if group in ("term", "score"):
+        return f"{group}=[{name}]"
+    package = {"optim/common": "@optim", "metrics/common": "@metrics"}.get(group, "")
+    return f"{group}{package}={name}"
 
 
 def compose(config_name: str, *overrides: str):

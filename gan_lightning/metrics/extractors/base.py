@@ -60,11 +60,35 @@ class Extractor:
 @contextmanager
 def exact(device: torch.device) -> Iterator[None]:
     """Plain float32 arithmetic without gradients, whatever the training runs in: no autocast, no TF32."""
-    precision = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with (torch.inference_mode(), torch.autocast(device.type, enabled=False),
-              torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)):
+    cudnn = torch.backends.cudnn
+    flags = cudnn.enabled, cudnn.benchmark, cudnn.deterministic
+    with _no_tf32(), torch.inference_mode(), torch.autocast(device.type, enabled=False):
+        try:
+            cudnn.enabled, cudnn.benchmark, cudnn.deterministic = True, False, True
             yield
+        finally:
+            cudnn.enabled, cudnn.benchmark, cudnn.deterministic = flags
+
+
+@contextmanager
+def _no_tf32() -> Iterator[None]:
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    if not hasattr(torch.backends, "fp32_precision"):  # before torch 2.9
+        before = cudnn.allow_tf32, matmul.allow_tf32
+        try:
+            cudnn.allow_tf32, matmul.allow_tf32 = False, False
+            yield
+        finally:
+            cudnn.allow_tf32, matmul.allow_tf32 = before
+        return
+    # Newer torch refuses to mix this with the older flags, whichever the user has set.
+    mkldnn = torch.backends.mkldnn
+    places = (cudnn.conv, matmul, mkldnn.conv, mkldnn.matmul)
+    before = [place.fp32_precision for place in places]
+    try:
+        for place in places:
+            place.fp32_precision = "ieee"
+        yield
     finally:
-        torch.set_float32_matmul_precision(precision)
+        for place, value in zip(places, before, strict=True):
+            place.fp32_precision = value

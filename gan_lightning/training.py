@@ -143,5 +143,6 @@ def _quieten() -> None:
     """Lightning's advice is meant for other modules than ours; its errors and warnings of substance stay."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for message in (".*does not have many workers.*", ".*`IterableDataset`.*", ".*Checkpoint directory.*exists.*",
-                    ".*GPU available but not used.*", ".*in eval mode at the start of training.*", ".*LeafSpec.*"):
+                    ".*GPU available but not used.*", ".*in eval mode at the start of training.*", ".*LeafSpec.*",
+                    ".*callbacks used to create the checkpoint.*"):
         warnings.filterwarnings("ignore", message)

@@ -12,6 +12,10 @@ from gan_lightning.module import GANModule
 from gan_lightning.pictures import figure_png, new_figure
 
 
+HEALTH = ("health/d_pairs", "health/diversity", "health/distance")
+"""What the watchdog measures that is worth a panel."""
+
+
 class Curves(EveryKimg):
     """Draws `curves.png` from all rows recorded so far, those before a resume included."""
 
@@ -33,11 +37,12 @@ def _reals(trainer: L.Trainer) -> dict[str, float]:
 
 def draw_curves(rows: list[Row], reals: dict[str, float] | None = None) -> bytes:
     """A PNG with one panel for D's losses, one for G's, and one for each metric, dashed what reals would get."""
-    names = sorted({name for row in rows for name in row if not name.endswith("_std")})
-    panels = {player: [n for n in names if n.startswith(f"{player}/")] for player in ("d", "g")}
+    names = list(dict.fromkeys(name for row in rows for name in row if not name.endswith("_std")))
+    panels = {player: sorted(n for n in names if n.startswith(f"{player}/")) for player in ("d", "g")}
     panels |= {n: [n] for n in names if n.startswith("metrics/")}
+    panels |= {n: [n] for n in HEALTH if n in names}
     panels = {title: series for title, series in panels.items() if series}
-    columns = min(len(panels), 3)
+    columns = min(max(len(panels), 1), 3)
     rows_of_panels = -(-len(panels) // columns)
     figure = new_figure(4.5 * columns, 3.2 * rows_of_panels)
     for i, (title, series) in enumerate(panels.items(), 1):

@@ -34,7 +34,7 @@ def test_every_kimg_must_be_positive():
 def run(train, tmp_path):
     run = tmp_path / "run"
     module = train("model=mlp", "callbacks=default", "callbacks.samples.every_kimg=0.1", "callbacks.samples.n=30",
-                   "callbacks.losses.every_kimg=0.05", "callbacks.checkpoint.every_kimg=0.1", "max_kimg=0.32",
+                   "callbacks.losses.every_kimg=0.05", "callbacks.watchdog=null", "callbacks.checkpoint.every_kimg=0.1", "max_kimg=0.32",
                    "callbacks.checkpoint.keep_every_kimg=0.2", "logger=csv", f"logger.csv.path={run}/metrics.csv",
                    run_dir=run)
     return run, module

@@ -49,7 +49,8 @@ def test_two_evaluations_are_equal_and_touch_nothing(toys, tmp_path):
 
 
 def test_autocast_and_tf32_of_the_surroundings_do_not_reach_the_extractor(toys, tmp_path):
-    plain = toys.measure(toys.evaluation(tmp_path / "a"))
+    gan = toys.toy_gan()
+    plain = toys.measure(toys.evaluation(tmp_path / "a"), gan=gan)
     precision = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
     try:
@@ -57,13 +58,15 @@ def test_autocast_and_tf32_of_the_surroundings_do_not_reach_the_extractor(toys, 
 
         class Watched(toys.ToyExtractor):
             def _fail(self, where):
-                seen.append((torch.is_autocast_enabled("cpu"), torch.get_float32_matmul_precision()))
+                seen.append((torch.is_autocast_enabled("cpu"), torch.backends.cuda.matmul.fp32_precision,
+                             torch.backends.mkldnn.matmul.fp32_precision))
 
-        around = toys.measure(toys.evaluation(tmp_path / "b", extractor=Watched()))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            around = toys.measure(toys.evaluation(tmp_path / "b", extractor=Watched()), gan=gan)
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision(precision)
-    assert seen[-1] == (False, "highest") and around.values() == plain.values()
+    assert seen[-1] == (False, "ieee", "ieee") and around.values() == plain.values()
 
 
 @pytest.mark.parametrize("block", [1, 7, 101, 500])

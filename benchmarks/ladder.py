@@ -137,8 +137,8 @@ def deviations(values: dict[str, dict[str, list[float]]], directions: dict[str, 
 def draw(values: dict, found: dict, examples: dict[str, Tensor]) -> bytes:
     """A table in colours: scores in rows, damages in columns, their mean values written in."""
     names, damages = list(found["real"]), list(DAMAGES)
-    figure = new_figure(1.25 * len(damages) + 1.5, 0.36 * len(names) + 1.9)
-    pictures, cells = figure.subplots(2, 1, height_ratios=[1.1, 0.36 * len(names)])
+    figure = new_figure(1.25 * len(damages) + 1.5, 0.36 * len(names) + 1.35)
+    pictures, cells = figure.subplots(2, 1, height_ratios=[0.62, 0.36 * len(names)])
     strip = torch.cat([examples[damage][:2] for damage in damages])
     pictures.imshow(grid(strip, columns=2 * len(damages)), aspect="auto")
     pictures.set_axis_off()

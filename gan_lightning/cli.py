@@ -58,6 +58,12 @@ def sample() -> None:
 
 def evaluate() -> None:
     """`python evaluate.py ckpt=...`: scores samples of a checkpoint, a folder of images, or a data set."""
+    given = sys.argv[1:]
+    if any(arg.startswith("ckpt=") for arg in given) and not any(arg.startswith("metrics=") for arg in given):
+        for arg in given:
+            if arg.lstrip("+~").startswith(("metrics.", "metrics/", "score=")):
+                _fail(ConfigError(f"{arg}: changes which metrics? Name them as well, such as metrics=classifier; alone, "
+                                  "ckpt=... is measured as it was in training, and num_fake= and seed= can be changed"))
     run(_evaluate, "evaluate")
 
 

@@ -9,8 +9,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from gan_lightning.build import instantiate
 from gan_lightning.checkpoint import LAST, locate, write_atomically
 from gan_lightning.data.base import ImageData
-from gan_lightning.errors import ConfigError, UserError
 from gan_lightning.data.sources import InMemory
+from gan_lightning.errors import ConfigError, UserError
 from gan_lightning.metrics.augmentation import Augmentation
 from gan_lightning.metrics.collecting import ImageSet, choose
 from gan_lightning.metrics.doctor import examine, sample_advice
@@ -85,14 +85,10 @@ def _checkpoint(cfg: DictConfig, run: str) -> Result:
     return evaluation.measure(fakes, data, cfg.device, generator)
 
 
-def _metrics(cfg: DictConfig, config: DictConfig) -> DictConfig:
-    """The run's own metrics with single settings changed, unless whole groups are chosen on the command line."""
-    overrides = HydraConfig.get().overrides.task
-    chosen = {override.partition("=")[0].partition("@")[0].lstrip("+~") for override in overrides}
-    if config.get("metrics") is None or chosen & {"metrics", "score", "metrics/extractor"}:
-        return cfg.metrics
-    single = [override.lstrip("+") for override in overrides if override.lstrip("+").startswith("metrics.")]
-    return OmegaConf.merge(config.metrics, OmegaConf.from_dotlist(single).get("metrics", {}))
+def _metrics(cfg: DictConfig, config: DictConfig) -> DictConfig | None:
+    """The run's own metrics, unless others are chosen on the command line or it had none."""
+    chosen = any(override.startswith("metrics=") for override in HydraConfig.get().overrides.task)
+    return cfg.metrics if chosen or config.get("metrics") is None else config.metrics
 
 
 def _folders(cfg: DictConfig) -> tuple[dict[str, Result], Path]:
@@ -139,7 +135,8 @@ def _ready(evaluation: Evaluation, data: ImageData, cfg: DictConfig) -> None:
 def _tell_lossy(*sets: ImageData) -> None:
     shares = [f"{share:.0%} of {images.root}" for images in sets if (share := lossy_share(images))]
     if shares:
-        print(f"compressed with loss: {' and '.join(shares)}: compression alone moves a distance, more so on one side only")
+        print(f"compressed with loss: {' and '.join(shares)}: compression alone moves a distance, and most if only one "
+              "side is compressed")
 
 
 def _advise(evaluation: Evaluation, data: ImageData, num_fake: int) -> None:

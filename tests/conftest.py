@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,12 @@ CONF = Path(__file__).parent.parent / "conf"
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _cache_of_its_own(tmp_path_factory) -> None:
+    """What tests find out about reals stays out of the user's cache; programs that tests start inherit this."""
+    os.environ["GAN_LIGHTNING_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(autouse=True)

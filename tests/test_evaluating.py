@@ -119,7 +119,7 @@ def test_two_folders(tmp_path):
     for fake in (same, dark):
         text = program("evaluate.py", f"fake={fake}", f"real={real}", "metrics=random_conv", cwd=tmp_path)
         values[fake] = json.loads((tmp_path / "evaluation.json").read_text())["scores"]["fd_random_conv"]
-        assert f"{60 if fake == same else 50} samples" in text
+        assert f"{60 if fake == same else 50} images against 60 reals" in text
     assert values["dark"]["value"] > 10 * values["same"]["value"] and values["same"]["value"] < 5 * values["same"]["reals"]
     large = folder_of(tmp_path / "large", random.integers(0, 256, (20, 20, 20)))
     assert "16 x 16" in program("evaluate.py", f"fake={large}", f"real={real}", cwd=tmp_path, fails=True)
@@ -141,6 +141,7 @@ def test_the_data_doctor(tmp_path):
     (["real=a", "data=digits"], "real=a: goes with fake"),
     (["fake=nowhere", "real=nowhere"], "fake=nowhere does not exist"),
     (["ckpt=nowhere"], "nowhere: no such checkpoint"),
+    (["ckpt=run", "metrics.scores.kernel=null"], "metrics.scores.kernel=null: changes which metrics?"),
     (["data=digits", "device=cuda:7"], "device=cuda:7"),
     (["data=digits", "metrics=none"], "metrics=none"),
     (["data=digits", "metrics.extractor.min_acuracy=1"], "did you mean 'metrics.extractor.min_accuracy'"),

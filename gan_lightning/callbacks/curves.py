@@ -11,9 +11,12 @@ from gan_lightning.journal import Row
 from gan_lightning.module import GANModule
 from gan_lightning.pictures import figure_png, new_figure
 
-
 HEALTH = ("health/d_pairs", "health/diversity", "health/distance")
 """What the watchdog measures that is worth a panel."""
+
+
+TITLES = {"d": "discriminator", "g": "generator"}
+WIDE = 100.0  # a metric that falls by this factor is drawn on a logarithmic axis
 
 
 class Curves(EveryKimg):
@@ -37,7 +40,7 @@ def _reals(trainer: L.Trainer) -> dict[str, float]:
 
 def draw_curves(rows: list[Row], reals: dict[str, float] | None = None) -> bytes:
     """A PNG with one panel for D's losses, one for G's, and one for each metric, dashed what reals would get."""
-    names = list(dict.fromkeys(name for row in rows for name in row if not name.endswith("_std")))
+    names = list(dict.fromkeys(name for row in rows for name in row if "_std" not in name))
     panels = {player: sorted(n for n in names if n.startswith(f"{player}/")) for player in ("d", "g")}
     panels |= {n: [n] for n in names if n.startswith("metrics/")}
     panels |= {n: [n] for n in HEALTH if n in names}
@@ -52,7 +55,10 @@ def draw_curves(rows: list[Row], reals: dict[str, float] | None = None) -> bytes
             axes.plot(*zip(*points, strict=True), label=name, linewidth=1.2, marker="." if len(points) < 30 else None)
         if reals and title in reals:
             axes.axhline(reals[title], linestyle="--", color="0.5", linewidth=1)
-        axes.set(xlabel="kimg", title={"d": "discriminator", "g": "generator"}.get(title, title.split("/")[-1]))
+        values = [value for name in series for row in rows if (value := row.get(name)) is not None]
+        if title.startswith("metrics/") and min(values) > 0 and max(values) > WIDE * min(values):
+            axes.set_yscale("log")
+        axes.set(xlabel="kimg", title=TITLES.get(title, title.removeprefix("metrics/")))
         axes.grid(alpha=0.3)
         if len(series) > 1:
             axes.legend(fontsize="small")

@@ -15,9 +15,9 @@ def table(results: dict[str, Result]) -> str:
     names = list(dict.fromkeys(name for result in results.values() for name in result.scores))
     for name in names:
         _check_same(name, {title: result.scores[name] for title, result in results.items() if name in result.scores})
-    single = len(results) == 1
-    heads = ["", *(["value"] if single else results), "reals", "better", "fingerprint"]
-    rows = [_row(name, list(results.values())) for name in names]
+    shown = {} if _of_reals(next(iter(results.values()))) else results
+    heads = ["", *(["value"] if len(shown) == 1 else shown), "reals", "better", "fingerprint"]
+    rows = [_row(name, results, shown) for name in names]
     widths = [max(len(row[i]) for row in [heads, *rows]) for i in range(len(heads))]
     lines = ["  ".join(cell.ljust(width) if i == 0 else cell.rjust(width)
                        for i, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip()
@@ -31,9 +31,14 @@ def _check_same(name: str, scores: dict[str, Scored]) -> None:
         refuse_difference(one.fingerprint, scored.fingerprint, f"{name} of {first} and of {other}")
 
 
-def _row(name: str, results: list[Result]) -> list[str]:
-    scored = next(result.scores[name] for result in results if name in result.scores)
-    values = [number(result.scores[name].value) if name in result.scores else "" for result in results]
+def _of_reals(result: Result) -> bool:
+    """Whether it holds nothing but what reals get."""
+    return all(scored.fingerprint["generator"].get("reals") for scored in result.scores.values())
+
+
+def _row(name: str, results: dict[str, Result], shown: dict[str, Result]) -> list[str]:
+    scored = next(result.scores[name] for result in results.values() if name in result.scores)
+    values = [number(result.scores[name].value) if name in result.scores else "" for result in shown.values()]
     return [name, *values, number(scored.reals), BETTER[scored.higher_is_better], scored.id]
 
 
@@ -46,9 +51,16 @@ def _notes(result: Result, names: list[str]) -> list[str]:
     """What the numbers were computed from, and what must not be read into them."""
     facts = next(iter(result.scores.values())).fingerprint
     extractor = facts["extractor"]
-    notes = [f"{facts['num_fake']:,} samples (seed {facts['seed']}) against {facts['num_real']:,} reals of the "
-             f"{facts['split']} split ({facts['data'][:8]}), seen through {extractor['name'] or 'nothing'}",
-             "reals: what one half of the reals gets against the other; no distance can be told from its own"]
+    samples = f"{facts['num_fake']:,} samples"
+    if facts["generator"].get("images"):
+        samples = f"{facts['num_fake']:,} images"
+    elif not facts["generator"].get("reals"):
+        samples += f" (seed {facts['seed']})"
+    through = f", seen through {extractor['name']}" if extractor["name"] else ""
+    notes = [f"{samples} against {facts['num_real']:,} reals of the {facts['split']} split "
+             f"({facts['data'][:8]}){through}",
+             "reals: what one half of the reals gets against the other, at these numbers; where a score reaches it, it "
+             "tells fakes from reals no longer"]
     if any(name.startswith(("fd_", "kd_", "cs_")) for name in names):
         notes.append("fd_, kd_ and cs_ are the distances of FID, KID and IS on other features: NOT FID, KID or IS, and "
                      "comparable only at the same fingerprint")

@@ -3,10 +3,13 @@
 import pytest
 import torch
 
+from gan_lightning.data.base import ImageData
 from gan_lightning.data.sources import InMemory
 from gan_lightning.errors import ConfigError
 from gan_lightning.metrics import augmentation
 from gan_lightning.metrics.augmentation import augmentation_accuracies
+from gan_lightning.metrics.collecting import ImageSet
+from gan_lightning.metrics.table import table
 
 CPU = torch.device("cpu")
 
@@ -52,3 +55,34 @@ def test_refused():
     rgb = InMemory(real.real.expand(-1, 3, -1, -1), real.label)
     with pytest.raises(ConfigError, match=r"the same channels.*fake \(3, 8, 8\)"):
         augmentation_accuracies(real, rgb, real, 0, CPU)
+
+
+class Bars(ImageData):
+    """100 to train on and, if `tests`, 80 to test on."""
+
+    def __init__(self, tests=True, num_classes=4):
+        super().__init__(resolution=8, channels=1, num_classes=num_classes)
+        self.tests = tests
+
+    def load(self, split):
+        if split == "test" and not self.tests:
+            raise ConfigError("no test split")
+        return bars(80, 1) if split == "test" else bars(100, 0)
+
+
+@pytest.mark.parametrize("tests, trained, where", [(True, 100, "test split"), (False, 92, "a tenth of the train split")])
+def test_as_metrics_of_evaluate(tests, trained, where):
+    data, measured = Bars(tests), augmentation.Augmentation(seeds=1)
+    measured.prepare(data)
+    assert measured.num_fake == len(measured.reals(data).indices) == trained
+    result = measured.measure(ImageSet(bars(60, 2), torch.arange(60), 4), data)
+    assert result.main == "accuracy_both" and result.values()["accuracy_fake"] > 0.95
+    scored = result.scores["accuracy_fake"]
+    assert scored.reals == result.values()["accuracy_real"] and scored.higher_is_better
+    assert scored.fingerprint["tested_on"] == where and scored.fingerprint["num_fake"] == 60
+    assert "60 samples" in table({"run": result})
+
+
+def test_unlabelled_data_are_refused_before_any_work():
+    with pytest.raises(ConfigError, match="no labels"):
+        augmentation.Augmentation().prepare(Bars(num_classes=0))

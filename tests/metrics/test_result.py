@@ -43,7 +43,7 @@ def test_scores_that_look_at_no_features_keep_their_names():
 
 def scored(value, higher=False, **fingerprint):
     made_of = {"data": "ab" * 32, "num_real": 1797, "num_fake": 5000, "split": "train", "seed": 0,
-               "extractor": {"name": "classifier"}}
+               "extractor": {"name": "classifier"}, "generator": {"averaged": True}}
     return Scored(value, 0.4, higher, made_of | fingerprint)
 
 
@@ -87,6 +87,13 @@ def test_two_results_side_by_side():
     lines = table({"runs/a": a, "runs/b": b}).splitlines()
     assert lines[1].split() == ["runs/a", "runs/b", "reals", "better", "fingerprint"]
     assert lines[2].split()[:4] == ["fd", "1", "2", "0.4"]
+
+
+def test_the_data_doctor_shows_reals_alone():
+    result = Result({"fd": scored(0.4, generator={"reals": True})}, "fd")
+    lines = table({"reals": result}).splitlines()
+    assert lines[1].split() == ["reals", "better", "fingerprint"] and lines[2].split()[:3] == ["fd", "0.4", "lower"]
+    assert "5,000 samples against" in lines[4]
 
 
 def test_different_fingerprints_are_refused_side_by_side():

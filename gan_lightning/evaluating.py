@@ -75,9 +75,13 @@ def _checkpoint(cfg: DictConfig, run: str) -> Result:
     gan = load(run, cfg.device, cfg.ema)
     config = OmegaConf.create(gan.config)
     data: ImageData = instantiate(cfg.data if cfg.data is not None else config.data)
+    for name in ("resolution", "channels"):
+        if getattr(data, name) != config.data[name]:
+            raise ConfigError(f"data.{name}={getattr(data, name)}: the generator of {run} was trained with "
+                              f"{config.data[name]}; choose data.{name}={config.data[name]}")
     evaluation = _evaluation(_metrics(cfg, config), cfg)
     data.prepare()
-    _ready(evaluation, data, cfg)
+    _ready(evaluation, data, cfg, gan.num_classes)
     _advise(evaluation, data, evaluation.num_fake)
     reals = evaluation.reals(data)
     fakes = fakes_of(gan, evaluation.num_fake, evaluation.seed, reals, cfg.truncation, evaluation.block)
@@ -92,14 +96,15 @@ def _metrics(cfg: DictConfig, config: DictConfig) -> DictConfig | None:
 
 
 def _folders(cfg: DictConfig) -> tuple[dict[str, Result], Path]:
+    evaluation = _evaluation(cfg.metrics, cfg)
     if cfg.real is not None:
-        fake, data = open_pair(cfg.fake, cfg.real, cfg.resolution, cfg.channels, cfg.metrics.split, cfg.fake_split)
+        fake, data = open_pair(cfg.fake, cfg.real, cfg.resolution, cfg.channels, evaluation.split or "train",
+                               cfg.fake_split)
     else:
         data = instantiate(cfg.data)
         data.prepare()
         fake = open_like(cfg.fake, data, cfg.fake_split)
-    evaluation = _evaluation(cfg.metrics, cfg)
-    _ready(evaluation, data, cfg)
+    _ready(evaluation, data, cfg, fake.num_classes)
     source = fake.source()
     indices = choose(len(source), cfg.num_fake, f"num_fake={cfg.num_fake}: {cfg.fake}")
     images = ImageSet(source, indices, fake.num_classes, read_ahead=not isinstance(source, InMemory))
@@ -127,8 +132,8 @@ def _evaluation(node: DictConfig | None, cfg: DictConfig) -> Evaluation | Augmen
     return instantiate(node, **changed)
 
 
-def _ready(evaluation: Evaluation, data: ImageData, cfg: DictConfig) -> None:
-    evaluation.prepare(data, cfg.device)
+def _ready(evaluation: Evaluation, data: ImageData, cfg: DictConfig, fake_classes: int | None = None) -> None:
+    evaluation.prepare(data, cfg.device, fake_classes)
     evaluation.agree(data)
 
 

@@ -92,7 +92,7 @@ def train(cfg: DictConfig, run_dir: Path | None = None) -> dict[str, Any]:
     trainer = build_trainer(cfg, run_dir, max_steps, callbacks=callbacks, logger=loggers,
                             enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks))
     if evaluation and os.environ.get("LOCAL_RANK", "0") == "0":
-        evaluation.prepare(data, trainer.strategy.root_device)
+        evaluation.prepare(data, trainer.strategy.root_device, getattr(module.task.g, "num_classes", 0))
     train_data = TrainData(data, cfg.seed, images_per_device * trainer.world_size, cfg.channels_last)
     if trainer.is_global_zero:
         _begin(run_dir, module, trainer, resume, cfg)

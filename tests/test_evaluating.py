@@ -81,6 +81,11 @@ def test_the_best_survives_a_resume(tmp_path):
     whole, parts = (json.loads((tmp_path / name / "summary.json").read_text()) for name in ("whole", "parts"))
     assert parts["scores"]["scores"] == whole["scores"]["scores"]
     assert parts["best"]["value"] <= whole["best"]["value"]  # one more look, where the first part ended
+    program("train.py", *SMALL, "max_kimg=2", "hydra.run.dir=elsewhere", "ckpt_path=parts", cwd=tmp_path)
+    elsewhere = json.loads((tmp_path / "elsewhere/summary.json").read_text())
+    kept = read_checkpoint(tmp_path / "elsewhere/checkpoints/best.ckpt")
+    assert kept["gan_lightning"]["nimg"] == 1000 * elsewhere["best"]["kimg"]
+    assert elsewhere["best"]["value"] <= parts["best"]["value"]
     changed = program("train.py", *SMALL, "max_kimg=2.4", "metrics.num_fake=100", "hydra.run.dir=parts", "ckpt_path=last",
                       cwd=tmp_path)
     assert "is measured differently than before the resume" in changed

@@ -28,7 +28,7 @@ def runs(tmp_path_factory):
         "labels": ["model=mlp", "model.conditional=true"],
         "points": ["model=toy2d", "data=gaussians_ring", "data.n=500"],
     }.items():
-        command = [sys.executable, ROOT / "train.py", *settings, "max_kimg=0.5", "data.batch_size=16",
+        command = [sys.executable, ROOT / "train.py", *settings, "max_kimg=0.5", "data.batch_size=16", "metrics=none",
                    "optim.g.lr=1e-3", f"hydra.run.dir={folder / name}", "callbacks.samples=null"]
         subprocess.run(command, check=True, cwd=folder, capture_output=True)
     return folder

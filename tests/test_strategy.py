@@ -48,7 +48,7 @@ def test_two_processes_equal_the_large_batch(train, config, tmp_path, monkeypatc
                 "trainer.accelerator=cpu", "max_kimg=0.256", *settings]
     (tmp_path / "fixed_latents.py").write_text(GAME)
     quiet = [f"callbacks.{name}=null" for name in ("progress", "losses", "samples", "curves")]
-    command = [sys.executable, ROOT / "train.py", *settings, *quiet, "data.batch_size=8", "trainer.devices=2",
+    command = [sys.executable, ROOT / "train.py", *settings, *quiet, "data.batch_size=8", "trainer.devices=2", "metrics=none", "callbacks.watchdog=null",
                "logger=none", f"hydra.run.dir={tmp_path / 'two'}"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

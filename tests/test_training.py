@@ -46,7 +46,7 @@ def test_resume_is_exact(train, tmp_path, stop):
 
 
 def run_train(folder, *arguments, **options):
-    return subprocess.run([sys.executable, ROOT / "train.py", "model=mlp", "data.batch_size=16", *arguments], cwd=folder,
+    return subprocess.run([sys.executable, ROOT / "train.py", "model=mlp", "data.batch_size=16", "metrics=none", *arguments], cwd=folder,
                           capture_output=True, text=True, timeout=300, **options)
 
 
@@ -68,7 +68,7 @@ def test_last_is_the_newest_run_unless_a_directory_is_named(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("devices", [1, 2])
 def test_ctrl_c_saves_and_the_run_goes_on(tmp_path, devices):
-    command = [sys.executable, ROOT / "train.py", "model=mlp", "data.batch_size=16", "hydra.run.dir=run",
+    command = [sys.executable, ROOT / "train.py", "model=mlp", "data.batch_size=16", "hydra.run.dir=run", "metrics=none",
                "trainer.accelerator=cpu", f"trainer.devices={devices}", "callbacks.progress.line_every_seconds=0.2"]
     process = subprocess.Popen([*command, "max_kimg=100000"], cwd=tmp_path, stdout=subprocess.PIPE, text=True,
                                start_new_session=True)
@@ -203,7 +203,7 @@ def test_two_processes_make_one_run(tmp_path):
 @pytest.mark.slow
 def test_wandb_offline_and_tensorboard(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
-    common = [sys.executable, ROOT / "train.py", "model=mlp", "data.batch_size=16", "callbacks.losses.every_kimg=0.1",
+    common = [sys.executable, ROOT / "train.py", "model=mlp", "data.batch_size=16", "callbacks.losses.every_kimg=0.1", "metrics.num_fake=100",
               "callbacks.samples.every_kimg=0.2", f"hydra.run.dir={tmp_path / 'run'}"]
     subprocess.run([*common, "max_kimg=0.4", "logger=wandb"], cwd=tmp_path, check=True, capture_output=True, timeout=300)
     (first,) = [p.name for p in (tmp_path / "run" / "wandb").iterdir() if p.name.startswith("offline-run-")]
@@ -223,4 +223,5 @@ def test_wandb_offline_and_tensorboard(tmp_path, monkeypatch):
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
     events.Reload()
     assert [event.step for event in events.Scalars("d/adv")] == [912, 1008]
-    assert events.Tags()["images"] == ["samples"]
+    assert events.Tags()["images"] == ["neighbours", "samples"]
+    assert events.Scalars("metrics/fd_classifier")

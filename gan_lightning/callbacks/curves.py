@@ -16,7 +16,7 @@ HEALTH = ("health/d_pairs", "health/diversity", "health/distance")
 
 
 TITLES = {"d": "discriminator", "g": "generator"}
-WIDE = 100.0  # a metric that falls by this factor is drawn on a logarithmic axis
+WIDE = 20.0  # a metric that falls by this factor is drawn on a logarithmic axis
 
 
 class Curves(EveryKimg):
@@ -56,7 +56,7 @@ def draw_curves(rows: list[Row], reals: dict[str, float] | None = None) -> bytes
         if reals and title in reals:
             axes.axhline(reals[title], linestyle="--", color="0.5", linewidth=1)
         values = [value for name in series for row in rows if (value := row.get(name)) is not None]
-        if title.startswith("metrics/") and min(values) > 0 and max(values) > WIDE * min(values):
+        if title.startswith("metrics/") and min(values) > 0 and max(values) > WIDE * values[-1]:
             axes.set_yscale("log")
         axes.set(xlabel="kimg", title=TITLES.get(title, title.removeprefix("metrics/")))
         axes.grid(alpha=0.3)

@@ -2,18 +2,21 @@
 
 import logging
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 
 from gan_lightning.callbacks.every_kimg import EveryKimg
-from gan_lightning.checkpoint import BEST
+from gan_lightning.checkpoint import BEST, read_checkpoint, write_atomically
 from gan_lightning.data.base import ImageData
+from gan_lightning.errors import CheckpointError
 from gan_lightning.metrics.collecting import ImageSet
 from gan_lightning.metrics.evaluation import Evaluation
 from gan_lightning.metrics.generated import fakes_of
 from gan_lightning.metrics.result import Result, Scored
+from gan_lightning.metrics.together import on_first
 from gan_lightning.module import GANModule
 from gan_lightning.pictures import save_png
 from gan_lightning.sampling import GAN
@@ -42,6 +45,21 @@ class Scores(EveryKimg):
     def on_train_start(self, trainer: L.Trainer, module: GANModule) -> None:
         if module.nimg == 0:
             self._act_once(trainer, module)
+        elif self.best is not None and not on_first(lambda: self._bring_best(trainer)):
+            self.best = None
+
+    def _bring_best(self, trainer: L.Trainer) -> bool:
+        """Whether the best checkpoint so far is there: a run that goes on in another directory takes it along."""
+        here = Path(trainer.default_root_dir) / BEST
+        before = Path(trainer.ckpt_path or "").with_name(BEST.name)
+        for path in (here, before):
+            with suppress(CheckpointError):
+                if read_checkpoint(path)["gan_lightning"]["nimg"] == round(1000 * self.best["kimg"]):
+                    if path != here:
+                        content = path.read_bytes()
+                        write_atomically(here, lambda file: file.write(content))
+                    return True
+        return False
 
     def on_train_end(self, trainer: L.Trainer, module: GANModule) -> None:
         if not trainer.should_stop:  # interrupted: whoever asked for that waits, and the run will go on

@@ -56,6 +56,11 @@ class Stacks:
     def __len__(self) -> int:
         return len(self.parts)
 
+    @property
+    def label(self) -> Tensor | None:
+        """int64 (n,), if they are handed out."""
+        return triple(self.base.label[self.parts]) if self.labelled else None
+
     def take(self, indices: Tensor) -> dict[str, Tensor]:
         batch = self.base.take(self.parts[indices.cpu()].flatten())
         stacks = {"real": batch["real"].unflatten(0, (-1, CHANNELS)).squeeze(2)}

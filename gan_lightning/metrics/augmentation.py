@@ -77,10 +77,12 @@ class Augmentation:
         check_seed(seed)
         self.num_fake, self.seeds, self.split, self.seed, self.block = num_fake, seeds, split, seed, block
 
-    def prepare(self, data: ImageData, device: torch.device | str = "cpu") -> None:
-        """Raises ConfigError for data without labels; finds out how many samples to draw."""
+    def prepare(self, data: ImageData, device: torch.device | str = "cpu", fake_classes: int | None = None) -> None:
+        """Raises ConfigError for data or fakes without labels; finds out how many samples to draw."""
         if not data.num_classes:
             raise without_labels()
+        if fake_classes == 0:
+            raise unlabelled_fakes()
         if self.num_fake is None:
             self.num_fake = len(self._parts(data)[0].indices)
 
@@ -138,9 +140,13 @@ class _Part:
 
 def _fakes(source: Source, seed: int) -> Labelled:
     if len(source) and "label" not in source.take(torch.zeros(1, dtype=torch.int64)):
-        raise ConfigError("the fakes have no labels, which a classifier learns from: train the generator with "
-                          "model.conditional=true on data with labels")
+        raise unlabelled_fakes()
     return read(source, seed)
+
+
+def unlabelled_fakes() -> ConfigError:
+    return ConfigError("the fakes have no labels, which a classifier learns from: train the generator with "
+                       "model.conditional=true on data with labels")
 
 
 def _tested(trained_on: Labelled, held_out: Labelled, classes: int, seed: int, device: torch.device,

@@ -38,6 +38,7 @@ class Cache:
 
     def __init__(self, folder: str | Path | None = None):
         self.folder = Path(folder).expanduser() if folder else default_folder()
+        self._warned = False
 
     def path(self, fields: dict[str, Any]) -> Path:
         return self.folder / f"{fields['kind']}-{digest(fields)}.npz"
@@ -47,7 +48,7 @@ class Cache:
         try:
             with np.load(self.path(fields), allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except Exception as error:  # noqa: BLE001 - a damaged file can fail in any way
             log.warning("%s cannot be read (%s) and is made again", self.path(fields), error)
@@ -58,8 +59,10 @@ class Cache:
         try:
             write_atomically(self.path(fields), lambda file: np.savez(file, fields=np.str_(_text(fields)), **arrays))
         except OSError as error:
-            log.warning("%s cannot be written (%s): the same work will be done again", self.path(fields),
-                        error.strerror or error)
+            if not self._warned:
+                self._warned = True
+                log.warning("%s cannot be written to (%s): the same work will be done again in other runs; choose "
+                            "another folder by metrics.cache", self.folder, error.strerror or error)
 
 
 def _text(fields: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gan_lightning.data.base import ImageData, Split
-from gan_lightning.data.sources import InMemory, Source
+from gan_lightning.data.sources import InMemory
 from gan_lightning.errors import ConfigError
 from gan_lightning.metrics.cache import Cache
 from gan_lightning.metrics.collecting import ImageSet, choose, collect
@@ -32,7 +32,7 @@ class Evaluation:
         main: the name of the score that chooses the best checkpoint, by its first number.
         num_fake: how many samples of the generator.
         num_real: how many reals, chosen by lot; None takes the whole split.
-        split: of the reals.
+        split: of the reals; None: the one that is trained on.
         seed: of the latents.
         every_kimg: how often during training, in thousand images; None: twenty times in a run.
         block: images at once. It changes rounding, and so the seventh digit; memory is why one would.
@@ -40,8 +40,8 @@ class Evaluation:
     """
 
     def __init__(self, extractor: Extractor, scores: dict[str, Score | None], main: str, num_fake: int = 10_000,
-                 num_real: int | None = None, split: Split = "train", seed: int = 0, every_kimg: float | None = None,
-                 block: int = 64, cache: str | None = None):
+                 num_real: int | None = None, split: Split | None = None, seed: int = 0,
+                 every_kimg: float | None = None, block: int = 64, cache: str | None = None):
         self.extractor, self.scores = extractor, {name: score for name, score in scores.items() if score is not None}
         self.main, self.num_fake, self.num_real, self.split = main, num_fake, num_real, split
         self.seed, self.every_kimg, self.block, self.cache = seed, every_kimg, block, Cache(cache)
@@ -50,21 +50,26 @@ class Evaluation:
         if main not in self.scores:
             names = ", ".join(self.scores) or "none is left"
             raise ConfigError(f"metrics.main={main}: must be one of the scores: {names}")
+        if next(iter(self.scores[main].values.values())) is None:
+            raise ConfigError(f"metrics.main={main}: has no better and worse; choose another, such as frechet")
         for name, value in (("num_fake", num_fake), ("num_real", num_real), ("block", block)):
             if value is not None and value < 1:
                 raise ConfigError(f"metrics.{name}={value}: must be at least 1")
         if every_kimg is not None and every_kimg <= 0:
             raise ConfigError(f"metrics.every_kimg={every_kimg}: must be above 0; metrics=none switches scores off")
 
-    def prepare(self, data: ImageData, device: torch.device | str = "cpu") -> None:
+    def prepare(self, data: ImageData, device: torch.device | str = "cpu", fake_classes: int | None = None) -> None:
         """Gets the extractor ready and checks what can be. On one process of each machine, before any time is spent.
+
+        Args:
+            fake_classes: of the fakes' labels, 0 if they will have none; None: as many as the reals'.
 
         Raises:
             UserError: weights that cannot be had, data that the extractor or a score cannot work with.
         """
         self.extractor.prepare(data, self.cache, torch.device(device))
         self._bind(data)
-        self.check(data)
+        self.check(data, fake_classes=fake_classes)
 
     def agree(self, data: ImageData) -> None:
         """Makes every process see through the first one's extractor. All of them must call it."""
@@ -74,7 +79,7 @@ class Evaluation:
     def check(self, data: ImageData, num_fake: int | None = None, fake_classes: int | None = None) -> None:
         """Raises ConfigError for sets that cannot be scored."""
         self.extractor.check(data.channels, data.resolution)
-        n = len(self._chosen(data.source(self.split)))
+        n = len(self._chosen(data))
         classes = data.num_classes
         for score in self.scores.values():
             score.check(self._plan(num_fake or self.num_fake, classes if fake_classes is None else fake_classes),
@@ -109,9 +114,9 @@ class Evaluation:
     def reference(self, data: ImageData, device: torch.device | str = "cpu") -> Reference:
         """What is known of the reals: from this object, else from the cache, else by a pass over them."""
         if self._reference is None or self._reference[0] is not data:
-            reals = self.reals(data)
+            reals, split = self.reals(data), self.split or data.split
             made_of = {"data": data_hash(reals.source, reals.indices), "num_real": len(reals.indices),
-                       "split": self.split, "extractor": self.extractor.fingerprint()}
+                       "split": split, "extractor": self.extractor.fingerprint()}
             plan = self._plan(len(reals.indices), reals.classes)
             reference = Reference(plan, made_of, self.cache, _arithmetic(torch.device(device)), reals.images)
             missing = reference.find(self._kinds())
@@ -124,7 +129,7 @@ class Evaluation:
     def reals(self, data: ImageData) -> ImageSet:
         """The reals that fakes are compared with."""
         source = data.source(self.split)
-        return ImageSet(source, self._chosen(source), data.num_classes, read_ahead=not isinstance(source, InMemory))
+        return ImageSet(source, self._chosen(data), data.num_classes, read_ahead=not isinstance(source, InMemory))
 
     def _result(self, reference: Reference, generator: dict[str, Any], n: int, fake: Collected | None = None) -> Result:
         """The scores of `fake`, or without it those of the reals' halves for `n` fakes."""
@@ -152,6 +157,9 @@ class Evaluation:
     def _bind(self, data: ImageData) -> None:
         if self.extractor.automatic and not self.extractor.logits:
             self.scores = {name: score for name, score in self.scores.items() if not score.needs_logits}
+            if self.main not in self.scores:
+                raise ConfigError(f"metrics.main={self.main}: needs an extractor that tells classes apart, and "
+                                  f"{self.extractor.name} does not; choose metrics.main={next(iter(self.scores))}")
         for score in self.scores.values():
             score.bind(data, self.extractor)
 
@@ -161,8 +169,9 @@ class Evaluation:
     def _kinds(self) -> list[type]:
         return list(dict.fromkeys(kind for score in self.scores.values() for kind in score.reads))
 
-    def _chosen(self, source: Source) -> Tensor:
-        return choose(len(source), self.num_real, f"metrics.num_real={self.num_real}: the {self.split} split")
+    def _chosen(self, data: ImageData) -> Tensor:
+        what = f"metrics.num_real={self.num_real}: the {self.split or data.split} split"
+        return choose(len(data.source(self.split)), self.num_real, what)
 
 
 def _arithmetic(device: torch.device) -> torch.device:

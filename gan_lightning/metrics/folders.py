@@ -27,7 +27,7 @@ AS_CHANNELS = "give channels=3 to compare all as RGB, or channels=1 as grey"
 class ComparedFolder(ImageData):
     """One of two sets to compare. `role`: what it is to the other, "fake" or "real".
 
-    size: (H, W) of every image.  resolution: the side if they are square, else (H, W) too.
+    size: (H, W) of every image.  resolution: the smaller of the two.
     num_classes: 0 to hand out no labels.  split: the one that is compared; `source` gives others too.
     cropped: whether images of another size are cropped to a square and resized, as for training, or refused.
     converted: whether grey images may be among colour ones, or refused.
@@ -36,10 +36,9 @@ class ComparedFolder(ImageData):
 
     def __init__(self, role: str, listing: Listing, split: Split, size: tuple[int, int], channels: int,
                  num_classes: int = 0, cropped: bool = False, converted: bool = False, memory_gb: float = 4.0) -> None:
-        super().__init__(resolution=max(size), channels=channels, num_classes=num_classes, split=split,
+        super().__init__(resolution=min(size), channels=channels, num_classes=num_classes, split=split,
                          memory_gb=memory_gb)
         self.role, self.root, self.listing, self.size = role, listing.root, listing, size
-        self.resolution = size[0] if size[0] == size[1] else size
         self.cropped, self.converted = cropped, converted
         self.files: dict[Split, Decoded] = {}
         self.class_names = listing.classes

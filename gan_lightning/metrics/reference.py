@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gan_lightning.metrics.cache import Cache
+from gan_lightning.metrics.cache import Cache, digest
 from gan_lightning.metrics.collecting import ImageSet, collect
 from gan_lightning.metrics.extractors.base import Extract
 from gan_lightning.metrics.scores.base import Score
@@ -32,6 +32,7 @@ class Reference:
         self.plan, self.made_of, self.cache, self.device = plan, made_of, cache, device
         self.halves = [Collected(plan, (), device, images) for _ in HALVES]
         self.whole = Collected(plan, (), device, images)
+        self._floors: dict[str, dict[str, float]] = {}
 
     def find(self, kinds: list[type[Statistic]]) -> list[type[Statistic]]:
         """Looks for statistics in the cache and returns those that are not there. All processes must call it."""
@@ -64,12 +65,15 @@ class Reference:
         """What reals get in place of `n_fake` fakes; see `Score.floor`. On the first process."""
         fields = self.made_of | {"kind": "floor", "score": score.settings(), "n_fake": n_fake,
                                  "reads": [(kind.__name__, kind.version) for kind in score.reads]}
-        arrays = self.cache.get(fields)
-        if arrays is None:
-            values = score.floor(*self.halves, n_fake)
-            arrays = {name: np.float64(value) for name, value in values.items()}
-            self.cache.put(fields, arrays)
-        return {name: float(value) for name, value in arrays.items()}
+        key = digest(fields)
+        if key not in self._floors:
+            arrays = self.cache.get(fields)
+            if arrays is None:
+                values = score.floor(*self.halves, n_fake)
+                arrays = {name: np.float64(value) for name, value in values.items()}
+                self.cache.put(fields, arrays)
+            self._floors[key] = {name: float(value) for name, value in arrays.items()}
+        return self._floors[key]
 
     def _fields(self, kind: type[Statistic]) -> dict[str, Any]:
         return self.made_of | {"kind": kind.__name__, "version": kind.version, "plan": list(self.plan)}

@@ -60,7 +60,7 @@ def test_a_folder_that_cannot_be_written_costs_a_warning_only(tmp_path, caplog):
     (tmp_path / "file").write_text("")
     with caplog.at_level(logging.WARNING):
         Cache(tmp_path / "file").put(FIELDS, {"n": np.float64(3)})
-    assert "cannot be written" in caplog.text
+    assert "file cannot be written to" in caplog.text
 
 
 def test_where_the_cache_lies(monkeypatch, tmp_path):

@@ -54,7 +54,8 @@ def test_pixels_as_they_are_stored(tmp_path, shape, channels, packed, memory_gb)
     files = [sorted(Path(root).iterdir()) for root in roots]
     pair = open_pair(*map(zipped, roots) if packed else roots, memory_gb=memory_gb)
     for data, names in zip(pair, files, strict=True):
-        assert (data.resolution, data.channels, data.num_classes) == (shape[:2], channels, 0)
+        assert (data.size, data.resolution) == (shape[:2], min(shape[:2]))
+        assert (data.channels, data.num_classes) == (channels, 0)
         assert isinstance(data.source(), InMemory) == (memory_gb > 0)
         batch = taken(data)
         assert batch.keys() == {"real"} and batch["real"].dtype == torch.uint8

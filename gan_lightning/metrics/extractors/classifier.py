@@ -54,6 +54,9 @@ class Learned(NamedTuple):
 def learn(found: Labelled, classes: int, seed: int, cache: Cache, device: torch.device) -> Learned:
     """The classifier of these images: from the cache, or trained on nine tenths of them and tested on the rest."""
     resolution, channels = found.images.shape[-1], found.images.shape[1]
+    if found.images.shape[-2] != resolution:
+        raise ConfigError(f"the classifier looks at square images, not at {resolution} x {found.images.shape[-2]}: "
+                          "choose metrics=random_conv, or resolution=N to crop and resize the images of two folders")
     fields = {"kind": "classifier", "recipe": RECIPE, "data": found.hash, "classes": classes, "seed": seed}
     shape = (resolution, channels, classes)
     cached = cache.get(fields)

@@ -24,7 +24,7 @@ class StackedClassifier(Classifier):
 
     name = "stacked_classifier"
     dim = CHANNELS * FEATURES
-    logits = CHANNELS * BASE_CLASSES
+    logits = 0  # classes of one softmax, which there is not
 
     def check(self, channels: int, resolution: int) -> None:
         if channels != CHANNELS or resolution < SMALLEST:

@@ -4,11 +4,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gan_lightning.data.stacked import BASE_CLASSES, CHANNELS
+from gan_lightning.data.base import ImageData
 from gan_lightning.errors import ConfigError
+from gan_lightning.metrics.extractors.base import Extractor
+from gan_lightning.metrics.extractors.stacked_classifier import StackedClassifier
 from gan_lightning.metrics.scores.base import Score
 from gan_lightning.metrics.scores.modes import kl_to_uniform
-from gan_lightning.metrics.statistics.base import Plan
 from gan_lightning.metrics.statistics.collected import Collected
 from gan_lightning.metrics.statistics.stacked_counts import StackedCounts
 
@@ -28,8 +29,8 @@ class StackedModes(Score):
     values = {"stacked_modes": True, "stacked_kl": False}
     of_features = False
 
-    def check(self, fake: Plan, real: Plan) -> None:
-        if fake.logits != CHANNELS * BASE_CLASSES:
+    def bind(self, data: ImageData, extractor: Extractor) -> None:
+        if not isinstance(extractor, StackedClassifier):
             raise ConfigError("metrics.scores.stacked_modes needs the digit that each channel shows: choose "
                               "data=stacked metrics=stacked, or metrics.scores.stacked_modes=null")
 

@@ -12,11 +12,19 @@ import numpy as np
 import pytest
 import torch
 
+from gan_lightning.data.base import ImageData
+from gan_lightning.data.sources import InMemory
 from gan_lightning.errors import ConfigError, UserError
 from gan_lightning.metrics.cache import Cache
+from gan_lightning.metrics.collecting import ImageSet
+from gan_lightning.metrics.evaluation import Evaluation
 from gan_lightning.metrics.extractors import inception
 from gan_lightning.metrics.extractors.download import WeightsMissing
 from gan_lightning.metrics.extractors.inception import FILE, SHA256, URL, Inception
+from gan_lightning.metrics.scores.frechet import FrechetDistance
+from gan_lightning.metrics.scores.inception_score import InceptionScore
+from gan_lightning.metrics.scores.kernel import KernelDistance
+from gan_lightning.metrics.scores.prdc import PRDC
 
 CPU = torch.device("cpu")
 
@@ -279,3 +287,61 @@ def test_network_is_freed(weights, monkeypatch):
         assert built[-1]() is not None
     gc.collect()
     assert [network() for network in built] == [None, None]
+
+
+class Pictures(ImageData):
+    def __init__(self, real):
+        super().__init__(resolution=32, channels=3)
+        self.real = real
+
+    def load(self, split):
+        return InMemory(self.real)
+
+
+class AsDataset(torch.utils.data.Dataset):
+    def __init__(self, real):
+        self.real = real
+
+    def __len__(self):
+        return len(self.real)
+
+    def __getitem__(self, i):
+        return self.real[i]
+
+
+@pytest.mark.slow
+def test_a_whole_evaluation_equals_torch_fidelity(weights, reference, tmp_path, monkeypatch):
+    """Same images, same weights: FID, IS, KID, precision and recall of `calculate_metrics`, and by their names.
+
+    Covariances of 60 images are singular, and the eigenvalues of their product that torch-fidelity takes are off by
+    some 1e-5 then; so FID is also compared, to 1e-5, with singular values of torch-fidelity's own features.
+    """
+    from torch_fidelity import calculate_metrics
+
+    monkeypatch.setattr(inception, "SHA256", hashlib.sha256(weights.read_bytes()).hexdigest())
+    random = torch.Generator().manual_seed(3)
+    colours = torch.rand(2, 60, 3, 1, 1, generator=random) * torch.tensor([200, 256]).view(2, 1, 1, 1, 1)
+    noise = 40 * torch.rand(2, 60, 3, 32, 32, generator=random)
+    fake, real = (colours + noise).clamp(0, 255).byte()
+    real = real[:52]
+    scores = {"frechet": FrechetDistance(), "inception_score": InceptionScore(), "prdc": PRDC(),
+              "kernel": KernelDistance(subsets=20, subset_size=30)}
+    evaluation = Evaluation(Inception(str(weights)), scores, "frechet", cache=str(tmp_path))
+    data = Pictures(real)
+    evaluation.prepare(data)
+    evaluation.agree(data)
+    ours = evaluation.measure(ImageSet(InMemory(fake), torch.arange(60)), data).values()
+    theirs = calculate_metrics(
+        input1=AsDataset(fake), input2=AsDataset(real), cuda=False, isc=True, fid=True, kid=True, prc=True,
+        kid_subsets=20, kid_subset_size=30, feature_extractor="inception-v3-compat", feature_layer_prc="2048",
+        feature_extractor_weights_path=str(weights), save_cpu_ram=True, verbose=False, cache=False)
+    for name, key in {"fid": "frechet_inception_distance", "is": "inception_score_mean", "is_std": "inception_score_std",
+                      "kid": "kernel_inception_distance_mean", "precision_inception": "precision",
+                      "recall_inception": "recall"}.items():
+        assert ours[name] == pytest.approx(theirs[key], rel=1e-4 if name == "fid" else 1e-5), name
+    x, y = (reference(images)[0].double() for images in (fake, real))
+    roots = [(part - part.mean(0)) / (len(part) - 1) ** 0.5 for part in (x, y)]
+    exact = (x.mean(0) - y.mean(0)).square().sum() + sum(root.square().sum() for root in roots)
+    exact -= 2 * torch.linalg.svdvals(roots[0] @ roots[1].T).sum()
+    assert ours["fid"] == pytest.approx(exact.item(), rel=1e-5)
+    assert ours["fid"] > 0.01 and ours["is"] > 1.0001 and 0 < ours["precision_inception"] < 1

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from gan_lightning.errors import ConfigError
+from gan_lightning.metrics.extractors.random_conv import RandomConv
+from gan_lightning.metrics.extractors.stacked_classifier import StackedClassifier
 from gan_lightning.metrics.scores.stacked_modes import StackedModes
 from gan_lightning.metrics.statistics.base import Features, Plan
 from gan_lightning.metrics.statistics.collected import Collected
@@ -65,5 +67,5 @@ def test_parts_add_up():
 
 def test_other_extractors_are_refused():
     with pytest.raises(ConfigError, match="metrics=stacked"):
-        SCORE.check(Plan(100, 64, 10), Plan(100, 64, 10))
-    SCORE.check(Plan(100, 192, 30), Plan(100, 192, 30))
+        SCORE.bind(None, RandomConv())
+    SCORE.bind(None, StackedClassifier())

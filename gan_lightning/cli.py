@@ -62,8 +62,8 @@ def evaluate() -> None:
     if any(arg.startswith("ckpt=") for arg in given) and not any(arg.startswith("metrics=") for arg in given):
         for arg in given:
             if arg.lstrip("+~").startswith(("metrics.", "metrics/", "score=")):
-                _fail(ConfigError(f"{arg}: changes which metrics? Name them as well, such as metrics=classifier; without, "
-                                  "ckpt is measured as it was in training, but for num_fake= and seed="))
+                _fail(ConfigError(f"{arg}: changes which metrics? Name them as well, such as metrics=classifier; "
+                                  "without, ckpt is measured as it was in training, but for num_fake= and seed="))
     run(_evaluate, "evaluate")
 
 

@@ -18,6 +18,7 @@ from gan_lightning.metrics.evaluation import Evaluation
 from gan_lightning.metrics.findings import report
 from gan_lightning.metrics.folders import lossy_share, open_like, open_pair
 from gan_lightning.metrics.generated import fakes_of
+from gan_lightning.metrics.path_length import PathLength
 from gan_lightning.metrics.result import Result
 from gan_lightning.metrics.table import table
 from gan_lightning.pictures import save_png
@@ -34,17 +35,17 @@ def main(cfg: DictConfig) -> None:
     results, where = {"ckpt": _checkpoints, "fake": _folders, "data": _doctor}[kind](cfg)
     if not results:
         return
-    print(table(results))
     out = Path(cfg.out or where / OUT)
     content = {name: result.to_dict() for name, result in results.items()}
     text = json.dumps(content if len(content) > 1 else next(iter(content.values())), indent=2) + "\n"
     try:
         write_atomically(out, lambda file: file.write(text.encode()))
-        for result in results.values():
+        for number, result in enumerate(results.values(), 1):
             for name, pixels in result.pictures.items():
-                save_png(out.with_name(f"{name}.png"), pixels)
+                save_png(out.with_name(f"{name}.png" if len(results) == 1 else f"{name}_{number}.png"), pixels)
     except OSError as error:
         raise UserError(f"out={out}: cannot be written: {error.strerror or error}") from error
+    print(table(results))
     print(f"written to {shown(out)}")
 
 
@@ -65,6 +66,8 @@ def _kind(cfg: DictConfig) -> str:
 
 def _checkpoints(cfg: DictConfig) -> tuple[dict[str, Result], Path]:
     runs = list(cfg.ckpt) if isinstance(cfg.ckpt, ListConfig) else [cfg.ckpt]
+    for run in runs:
+        locate(str(run))  # a missing one is better known before the others are measured
     results = {str(run): _checkpoint(cfg, str(run)) for run in runs}
     path = locate(str(runs[0])).absolute()
     in_run = path.parent.name == LAST.parent.name and len(runs) == 1
@@ -75,7 +78,7 @@ def _checkpoint(cfg: DictConfig, run: str) -> Result:
     gan = load(run, cfg.device, cfg.ema)
     config = OmegaConf.create(gan.config)
     data: ImageData = instantiate(cfg.data if cfg.data is not None else config.data)
-    for name in ("resolution", "channels"):
+    for name in ("resolution", "channels", *(["num_classes"] if gan.num_classes else [])):
         if getattr(data, name) != config.data[name]:
             raise ConfigError(f"data.{name}={getattr(data, name)}: the generator of {run} was trained with "
                               f"{config.data[name]}; choose data.{name}={config.data[name]}")
@@ -115,9 +118,9 @@ def _folders(cfg: DictConfig) -> tuple[dict[str, Result], Path]:
 
 def _doctor(cfg: DictConfig) -> tuple[dict[str, Result], Path]:
     data: ImageData = instantiate(cfg.data)
+    evaluation = _evaluation(cfg.metrics, cfg) if cfg.metrics is not None else None
     data.prepare()
     print(report(examine(data)), flush=True)
-    evaluation = _evaluation(cfg.metrics, cfg)
     if not isinstance(evaluation, Evaluation):
         return {}, Path.cwd()
     _ready(evaluation, data, cfg)
@@ -125,7 +128,7 @@ def _doctor(cfg: DictConfig) -> tuple[dict[str, Result], Path]:
     return {"reals": evaluation.floors(data, cfg.device)}, Path.cwd()
 
 
-def _evaluation(node: DictConfig | None, cfg: DictConfig) -> Evaluation | Augmentation:
+def _evaluation(node: DictConfig | None, cfg: DictConfig) -> Evaluation | Augmentation | PathLength:
     if node is None:
         raise ConfigError("metrics=none: nothing would be measured; choose another, such as metrics=auto")
     changed = {name: cfg[name] for name in ("num_fake", "seed") if cfg[name] is not None}

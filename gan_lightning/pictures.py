@@ -66,12 +66,12 @@ def scatter(fake: Tensor, real: Tensor | None = None) -> np.ndarray:
     return np.array(Image.open(io.BytesIO(figure_png(figure))).convert("RGB"))
 
 
-def new_figure(width: float, height: float):
+def new_figure(width: float, height: float, layout: str | None = "constrained"):
     """A matplotlib figure of this size in inches, drawn without a display and without global state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=110, layout=layout)
     FigureCanvasAgg(figure)
     return figure
 

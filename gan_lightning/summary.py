@@ -48,8 +48,10 @@ def summarise(module: GANModule, trainer: L.Trainer, run_dir: Path) -> dict[str,
 def _best(scores: Scores | None) -> dict[str, Any]:
     if scores is None or scores.best is None:
         return {}
-    return {"score": scores.best["name"], "value": scores.best["score"]["value"], "kimg": scores.best["kimg"],
-            "fingerprint": scores.best["score"]["id"], "checkpoint": str(BEST)}
+    name = scores.best["name"]
+    scored = scores.best["scores"][name]
+    return {"score": name, "value": scored["value"], "kimg": scores.best["kimg"], "fingerprint": scored["id"],
+            "checkpoint": str(BEST)}
 
 
 def shown(path: Path) -> Path:
@@ -84,8 +86,8 @@ def _scored(summary: dict[str, Any]) -> str:
         return ""
     name, best = summary["scores"]["main"], summary["best"]
     last = summary["scores"]["scores"][name]
-    if not best:
-        return f"scored    {name} {last['value']:.4g}"
+    if not best or last["value"] is None:
+        return f"scored    {name} {last['value']}"
     reals = "" if last["reals"] is None else f" (reals {last['reals']:.4g})"
     return f"scored    {name} {last['value']:.4g}{reals}, best {best['value']:.4g} at {best['kimg']:g} kimg"
 

@@ -78,8 +78,8 @@ def train(cfg: DictConfig, run_dir: Path | None = None) -> dict[str, Any]:
     interrupt = StopOnSignal()
     evaluation = instantiate(cfg.metrics) if cfg.metrics is not None else None
     if evaluation and not isinstance(evaluation, Evaluation):
-        raise ConfigError("metrics=augmentation trains classifiers for minutes at each look: it is for evaluate.py "
-                          "ckpt=RUN metrics=augmentation, after training")
+        raise ConfigError("these metrics take minutes at each look: they are for evaluate.py ckpt=RUN "
+                          "metrics=augmentation or metrics=path_length, after training")
     scores = [Scores(evaluation, data, evaluation.every_kimg or cfg.max_kimg / 20)] if evaluation else []
     callbacks = [interrupt, *scores, *(instantiate(node) for node in (cfg.callbacks or {}).values() if node)]
     images_per_device = cfg.data.batch_size * module.batches_per_step

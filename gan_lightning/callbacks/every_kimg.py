@@ -26,7 +26,8 @@ class EveryKimg(L.Callback):
         raise NotImplementedError
 
     def on_train_batch_end(self, trainer: L.Trainer, module: GANModule, *args: Any) -> None:
-        if module.crossed(self.every_kimg):
+        # At the last step too, and not later: a checkpoint saved in this round then holds what all others did in it.
+        if module.crossed(self.every_kimg) or module.steps == trainer.max_steps:
             self._act_once(trainer, module)
 
     def on_train_end(self, trainer: L.Trainer, module: GANModule) -> None:

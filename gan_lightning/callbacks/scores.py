@@ -3,8 +3,9 @@
 import logging
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import lightning as L
 
@@ -16,7 +17,7 @@ from gan_lightning.metrics.collecting import ImageSet
 from gan_lightning.metrics.evaluation import Evaluation
 from gan_lightning.metrics.generated import fakes_of
 from gan_lightning.metrics.result import Result, Scored
-from gan_lightning.metrics.together import on_first
+from gan_lightning.metrics.together import on_first, together
 from gan_lightning.module import GANModule
 from gan_lightning.pictures import save_png
 from gan_lightning.sampling import GAN
@@ -36,7 +37,7 @@ class Scores(EveryKimg):
         super().__init__(every_kimg)
         self.evaluation, self.data = evaluation, data
         self.last: dict[str, Any] | None = None  # Result.to_dict() and kimg of the newest evaluation
-        self.best: dict[str, Any] | None = None  # name, Scored.to_dict() and kimg of the best
+        self.best: dict[str, Any] | None = None  # principal name, deciding scores and kimg of the best
         self._finished, self._told = time.monotonic(), False
 
     def setup(self, trainer: L.Trainer, module: GANModule, stage: str) -> None:
@@ -56,8 +57,7 @@ class Scores(EveryKimg):
             with suppress(CheckpointError):
                 if read_checkpoint(path)["gan_lightning"]["nimg"] == round(1000 * self.best["kimg"]):
                     if path != here:
-                        content = path.read_bytes()
-                        write_atomically(here, lambda file: file.write(content))
+                        write_atomically(here, partial(_copy, path))
                     return True
         return False
 
@@ -68,7 +68,8 @@ class Scores(EveryKimg):
     def act(self, trainer: L.Trainer, module: GANModule) -> None:
         module.check_finite()
         begin = time.monotonic()
-        result = self.evaluation.measure(self._fakes(module), self.data, module.device, _generator(module))
+        fakes = together(lambda: self._fakes(module))
+        result = self.evaluation.measure(fakes, self.data, module.device, _generator(module))
         kimg = module.nimg / 1000
         self.last = result.to_dict() | {"kimg": kimg}
         module.record({f"metrics/{name}": value for name, value in result.values().items()})
@@ -84,13 +85,14 @@ class Scores(EveryKimg):
 
     def _keep_best(self, trainer: L.Trainer, module: GANModule, result: Result) -> None:
         now = result.scores[result.main]
-        before = Scored.from_dict(self.best["score"]) if self.best else None
-        if before is not None and before.fingerprint != now.fingerprint:
+        before = {name: Scored.from_dict(scored) for name, scored in self.best["scores"].items()} if self.best else {}
+        if before and any(scored.fingerprint != now.fingerprint for scored in before.values()):
             log.warning("%s is measured differently than before the resume (%s, was %s): best.ckpt is chosen afresh",
-                        result.main, now.id, before.id)
-            before = None
-        if now.better_than(before):
-            self.best = {"name": result.main, "score": now.to_dict(), "kimg": module.nimg / 1000}
+                        result.main, now.id, next(iter(before.values())).id)
+            before = {}
+        if result.better_than(before):
+            scores = {name: result.scores[name].to_dict() for name in result.deciding}
+            self.best = {"name": result.main, "scores": scores, "kimg": module.nimg / 1000}
             trainer.save_checkpoint(Path(trainer.default_root_dir) / BEST)
 
     def _tell_cost(self, module: GANModule, begin: float) -> None:
@@ -108,6 +110,10 @@ class Scores(EveryKimg):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.best, self.last = state["best"], state["last"]
+
+
+def _copy(path: Path, file: BinaryIO) -> None:
+    file.write(path.read_bytes())
 
 
 def _generator(module: GANModule) -> dict[str, Any]:

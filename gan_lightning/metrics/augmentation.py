@@ -38,6 +38,10 @@ def augmentation_accuracies(real: Source, fake: Source, held_out: Source, seed: 
     if seeds < 1:
         raise ConfigError(f"seeds={seeds}: must be at least 1")
     found = {"real": read(real, seed), "fake": _fakes(fake, seed), "held_out": read(held_out, seed)}
+    height, width = found["real"].images.shape[-2:]
+    if height != width:
+        raise ConfigError(f"metrics=augmentation: its classifier looks at square images, not at {width} x {height}; "
+                          "give resolution=N to crop and resize them")
     shapes = {name: tuple(part.images.shape[1:]) for name, part in found.items()}
     if len(set(shapes.values())) > 1:
         listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
@@ -103,11 +107,12 @@ class Augmentation:
         made_of = {"data": data_hash(real.source, real.indices), "num_real": len(real.indices), "split": self.split,
                    "extractor": {"name": "classifiers of its own", "recipe": RECIPE}, "num_fake": len(fakes.indices),
                    "seed": self.seed, "generator": generator or {}, "tested_on": tested_on,
+                   "reals": "reals: what training on reals alone gives",
                    "score": {"score": type(self).__name__, "seeds": self.seeds}}
         scores = {name: Scored(value, found["accuracy_real"] if name.startswith("accuracy") else None,
                                True if name.startswith("accuracy") else None, made_of)
                   for name, value in found.items()}
-        return Result(scores, "accuracy_both", time.monotonic() - begin)
+        return Result(scores, "accuracy_both", seconds=time.monotonic() - begin)
 
     def _parts(self, data: ImageData) -> tuple[ImageSet, ImageSet, str]:
         """Reals to train on, reals to test on, and where those are from."""

@@ -119,7 +119,7 @@ class Evaluation:
                        "split": split, "extractor": self.extractor.fingerprint()}
             plan = self._plan(len(reals.indices), reals.classes)
             reference = Reference(plan, made_of, self.cache, _arithmetic(torch.device(device)), reals.images)
-            missing = reference.find(self._kinds())
+            missing = reference.find(self._kinds(of_reals=True))
             if missing:
                 with self._extract(torch.device(device)) as extract:
                     reference.make(missing, reals, extract, self.block)
@@ -146,6 +146,7 @@ class Evaluation:
                                               common | {"score": score.settings()})
                 if name == self.main:
                     result.main = result.main or shown
+                    result.deciding += [shown] if score.values[short_name] is not None else []
         return result
 
     @contextmanager
@@ -166,8 +167,9 @@ class Evaluation:
     def _plan(self, n: int, classes: int) -> Plan:
         return Plan(n, self.extractor.dim, self.extractor.logits, classes)
 
-    def _kinds(self) -> list[type]:
-        return list(dict.fromkeys(kind for score in self.scores.values() for kind in score.reads))
+    def _kinds(self, of_reals: bool = False) -> list[type]:
+        more = [kind for score in self.scores.values() for kind in score.reads_of_reals] if of_reals else []
+        return list(dict.fromkeys([kind for score in self.scores.values() for kind in score.reads] + more))
 
     def _chosen(self, data: ImageData) -> Tensor:
         what = f"metrics.num_real={self.num_real}: the {self.split or data.split} split"

@@ -1,6 +1,5 @@
 """LPIPS, a perceptual distance of two images: torch-fidelity's, on VGG16."""
 
-import logging
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +15,6 @@ from gan_lightning.metrics.extractors.download import WeightsMissing, hub_folder
 from gan_lightning.metrics.extractors.fidelity import state_sha256
 from gan_lightning.metrics.extractors.resize import as_rgb, check_channels
 
-log = logging.getLogger("gan_lightning")
 Distance = Callable[[Tensor, Tensor], Tensor]
 """Two batches of images, float (b, C, H, W) with [-1, 1] for black to white -> their distances, (b,)."""
 
@@ -86,8 +84,6 @@ class LPIPS:
 
         files = {hub_folder() / Path(url).name: url for url in (URL_VGG16_LPIPS, VGG16_Weights.IMAGENET1K_V1.url)}
         missing = {path: url for path, url in files.items() if not path.is_file()}
-        for path, url in missing.items():
-            log.info("downloading %s to %s", url, path)
         timeout = socket.getdefaulttimeout()
         socket.setdefaulttimeout(_TIMEOUT)
         try:
@@ -106,5 +102,5 @@ def _unavailable(files: list[Path], missing: dict[Path, str], why: str) -> UserE
         names = " or ".join(path.name for path in files)
         return UserError(f"{names} in {hub_folder()} is damaged ({why}): remove it, and it will be downloaded again")
     wanted = " and ".join(f"{path.name} ({url})" for path, url in missing.items())
-    return WeightsMissing(f"path lengths need LPIPS on VGG16, of which {wanted} must be downloaded once, but cannot be "
-                          f"({why}): put it into {hub_folder()} from a machine with network")
+    return WeightsMissing(f"path lengths need LPIPS on VGG16; what is not on this machine must be downloaded once and "
+                          f"cannot be ({why}): {wanted}; from a machine with network, put that into {hub_folder()}")

@@ -30,7 +30,7 @@ class PathLength:
 
     With sampling=end and interpolation=lerp, this is what torch-fidelity computes from images that are not rounded
     to whole grey levels, which would hide most of a step of 1e-4. Generator and distance work in float32, as theirs do:
-    rounding moves single pairs by about 1e-3 of their value, and the mean by much less.
+    rounding moves single pairs by some 1e-4 of their value, and the mean by less.
 
     Args:
         num_fake: pairs of latents; the paper takes 100,000.
@@ -41,6 +41,7 @@ class PathLength:
         discard_lowest: percent of the distances that are left out, at least, for being the smallest.
         discard_highest: the same for the largest.
         resize: images to this many pixels a side before they are compared; None: as they are.
+        split: of the reals whose classes the samples follow; None: the one that is trained on.
     """
 
     every_kimg = None
@@ -48,7 +49,7 @@ class PathLength:
 
     def __init__(self, num_fake: int = 10_000, epsilon: float = 1e-4, sampling: Literal["full", "end"] = "full",
                  interpolation: Literal["auto", "slerp", "lerp"] = "auto", discard_lowest: float = 1.0,
-                 discard_highest: float = 1.0, resize: int | None = 64, split: Split = "train", seed: int = 0,
+                 discard_highest: float = 1.0, resize: int | None = 64, split: Split | None = None, seed: int = 0,
                  block: int = 64):
         for name, value in (("num_fake", num_fake), ("block", block)):
             if value < 1:
@@ -67,7 +68,7 @@ class PathLength:
         self.split, self.seed, self.block = split, seed, block
         self.distance = LPIPS(resize)
 
-    def prepare(self, data: ImageData, device: torch.device | str = "cpu") -> None:
+    def prepare(self, data: ImageData, device: torch.device | str = "cpu", fake_classes: int | None = None) -> None:
         """Raises ConfigError for points, and UserError where LPIPS is not to be had."""
         if (data.channels, data.resolution) == (2, 1):
             raise ConfigError("metrics=path_length compares images, and these data are points; choose metrics=mixture")
@@ -101,7 +102,7 @@ class PathLength:
             raise UserError("path lengths are infinite or not a number: the generator's images contain NaN, or its "
                             "weights are damaged")
         kept = within(lengths, *self.discard)
-        made_of = self._made_of(source, len(lengths), generator)
+        made_of = self._made_of(source, len(lengths), generator) | {"split": self.split or data.split}
         scores = {"path_length": Scored(float(kept.mean()), None, False, made_of),
                   "path_length_std": Scored(float(kept.std()), None, None, made_of)}
         return Result(scores, "path_length", time.monotonic() - begin)
@@ -145,7 +146,7 @@ class PathLength:
         labels = "" if source.label is None else digest({"labels": source.label.tolist()})
         score = {"score": type(self).__name__, "epsilon": self.epsilon, "sampling": self.sampling,
                  "interpolation": self._interpolation(source), "discard": list(self.discard)}
-        return {"data": labels, "num_real": 0, "split": self.split, "num_fake": n, "seed": source.seed,
+        return {"data": labels, "num_real": 0, "num_fake": n, "seed": source.seed,
                 "extractor": self.distance.fingerprint(), "generator": generator or {}, "score": score}
 
 

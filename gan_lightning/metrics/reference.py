@@ -13,7 +13,7 @@ from gan_lightning.metrics.extractors.base import Extract
 from gan_lightning.metrics.scores.base import Score
 from gan_lightning.metrics.statistics.base import Plan, Statistic
 from gan_lightning.metrics.statistics.collected import Collected
-from gan_lightning.metrics.together import on_first, rank_and_world
+from gan_lightning.metrics.together import on_first, rank_and_world, together
 
 HALVES = ("half", "other")
 
@@ -44,17 +44,16 @@ class Reference:
             return [i for i, kind in enumerate(kinds) if found[kind] is None]
 
         missing = on_first(look)
-        for kind, arrays in found.items():
-            if arrays is not None:
-                self._adopt(kind, arrays)
+        together(lambda: [self._adopt(kind, arrays) for kind, arrays in found.items() if arrays is not None])
         return [kinds[i] for i in missing]
 
     def make(self, kinds: list[type[Statistic]], reals: ImageSet, extract: Extract, block: int) -> None:
         """Passes over the reals for these statistics, and writes them to the cache. All processes must call it."""
         parts = [Collected(self.plan, kinds, self.device) for _ in HALVES]
         collect(reals, extract, parts, _in_other_half(self.plan.n), block)
-        if rank_and_world()[0] != 0:
-            return
+        together(lambda: self._keep(kinds, parts) if rank_and_world()[0] == 0 else None)
+
+    def _keep(self, kinds: list[type[Statistic]], parts: list[Collected]) -> None:
         for kind in kinds:
             arrays = {f"{name}.{state}": value.cpu().numpy() for name, part in zip(HALVES, parts, strict=True)
                       for state, value in part[kind].sums().items()}
@@ -63,8 +62,8 @@ class Reference:
 
     def floor(self, score: Score, n_fake: int) -> dict[str, float]:
         """What reals get in place of `n_fake` fakes; see `Score.floor`. On the first process."""
-        fields = self.made_of | {"kind": "floor", "score": score.settings(), "n_fake": n_fake,
-                                 "reads": [(kind.__name__, kind.version) for kind in score.reads]}
+        reads = [(kind.__name__, kind.version) for kind in (*score.reads, *score.reads_of_reals)]
+        fields = self.made_of | {"kind": "floor", "score": score.settings(), "n_fake": n_fake, "reads": reads}
         key = digest(fields)
         if key not in self._floors:
             arrays = self.cache.get(fields)

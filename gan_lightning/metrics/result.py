@@ -1,6 +1,7 @@
 """What an evaluation found: values with what they mean, what reals would get, and what they depend on."""
 
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -40,11 +41,15 @@ class Scored:
         return short(self.fingerprint)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"id": self.id}
+        """For JSON, which has no NaN: None in its place."""
+        numbers = {name: number if number is not None and isfinite(number) else None
+                   for name, number in (("value", self.value), ("reals", self.reals))}
+        return asdict(self) | numbers | {"id": self.id}
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "Scored":
-        return cls(**{name: value for name, value in content.items() if name != "id"})
+        value = float("nan") if content["value"] is None else content["value"]
+        return cls(value, content["reals"], content["higher_is_better"], content["fingerprint"])
 
 
 @dataclass
@@ -53,6 +58,7 @@ class Result:
 
     scores: dict[str, Scored]
     main: str
+    deciding: list[str] = field(default_factory=list)  # the principal one, and what decides between equal values of it
     seconds: float = 0.0
     pictures: dict[str, np.ndarray] = field(default_factory=dict)
 
@@ -60,6 +66,14 @@ class Result:
         """The numbers by name, the principal one first."""
         names = [self.main, *(name for name in self.scores if name != self.main)]
         return {name: self.scores[name].value for name in names}
+
+    def better_than(self, other: dict[str, Scored]) -> bool:
+        """Whether this is an improvement on the deciding scores `other`, measured alike."""
+        for name in self.deciding:
+            mine, theirs = self.scores[name], other.get(name)
+            if theirs is None or mine.value != theirs.value:
+                return mine.better_than(theirs)
+        return False
 
     def to_dict(self) -> dict[str, Any]:
         return {"main": self.main, "seconds": round(self.seconds, 2),

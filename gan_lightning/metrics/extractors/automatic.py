@@ -23,15 +23,17 @@ class Automatic(Extractor):
     """Inception if its weights can be had; else the classifier if the set has labels and it learns them; else the
     random convolutions. Says which, and why not a better one; scores bear the name of the one chosen.
 
-    weights_path: of Inception's weights; a file that is not there is an error.
+    weights_path, other_weights: of Inception's weights; a file that is not there is an error.
     min_accuracy, seed: of the classifier.
     """
 
     automatic = True
 
-    def __init__(self, weights_path: str | None = None, min_accuracy: float = 0.85, seed: int = 0):
+    def __init__(self, weights_path: str | None = None, other_weights: bool = False, min_accuracy: float = 0.85,
+                 seed: int = 0):
         self._candidates: dict[str, Extractor] = {
-            "inception": Inception(weights_path), "classifier": Classifier(min_accuracy, seed),
+            "inception": Inception(weights_path, other_weights=other_weights),
+            "classifier": Classifier(min_accuracy, seed),
             "random_conv": RandomConv(),
         }
         self._chosen: str | None = None

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,10 +11,12 @@ from gan_lightning.data.base import ImageData
 from gan_lightning.data.stacked import BASE_CLASSES, CHANNELS, Stacked
 from gan_lightning.errors import ConfigError
 from gan_lightning.metrics.cache import Cache
-from gan_lightning.metrics.extractors.base import Extract
+from gan_lightning.metrics.extractors.base import Extract, exact
 from gan_lightning.metrics.extractors.classifier import Classifier, learn
 from gan_lightning.metrics.extractors.classifier_network import FEATURES, SMALLEST
 from gan_lightning.metrics.extractors.labelled import read
+
+BLOCK = 256
 
 
 class StackedClassifier(Classifier):
@@ -23,6 +26,9 @@ class StackedClassifier(Classifier):
     """
 
     name = "stacked_classifier"
+    reads: list[int]
+    """How often it reads 0 to 9 among the digits that it was not trained on."""
+
     dim = CHANNELS * FEATURES
     logits = 0  # classes of one softmax, which there is not
 
@@ -37,8 +43,20 @@ class StackedClassifier(Classifier):
             raise ConfigError("metrics/extractor=stacked_classifier reads stacks of three digits: choose data=stacked, "
                               "or metrics/extractor=classifier")
         self.check(data.channels, data.resolution)
-        self._learned = learn(read(data.base.source("train"), self.seed), BASE_CLASSES, self.seed, cache, device)
+        digits = read(data.base.source("train"), self.seed)
+        self._learned = learn(digits, BASE_CLASSES, self.seed, cache, device)
         self._refuse_below_bar()
+        held_out = digits.images[digits.split(self.seed)[1]]
+        with super().loaded(device) as single, exact(device):
+            said = torch.cat([single(part.to(device))[1].argmax(1) for part in held_out.split(BLOCK)])
+        self.reads = torch.bincount(said, minlength=BASE_CLASSES).tolist()
+
+    def state(self) -> dict[str, Any]:
+        return super().state() | {"reads": self.reads}
+
+    def adopt(self, state: dict[str, Any]) -> None:
+        self.reads = state["reads"]
+        super().adopt({name: value for name, value in state.items() if name != "reads"})
 
     @contextmanager
     def loaded(self, device: torch.device) -> Iterator[Extract]:

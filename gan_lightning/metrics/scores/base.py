@@ -15,6 +15,7 @@ class Score:
 
     Class attributes that a subclass sets:
         reads: the statistics it looks at, of fakes and of reals.
+        reads_of_reals: more of them, of reals alone.
         values: what `compute` returns, the principal number first: name -> whether higher is better (None: neither).
         of_features: whether the numbers depend on the extractor; their names then end in the extractor's.
         needs_logits: whether the extractor must tell classes apart.
@@ -23,6 +24,7 @@ class Score:
     """
 
     reads: ClassVar[tuple[type[Statistic], ...]] = ()
+    reads_of_reals: ClassVar[tuple[type[Statistic], ...]] = ()
     values: ClassVar[dict[str, bool | None]] = {}
     of_features: ClassVar[bool] = True
     needs_logits: ClassVar[bool] = False

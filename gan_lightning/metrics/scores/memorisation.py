@@ -25,6 +25,8 @@ class TrainingFeatures(Reservoir):
 class Memorisation(Score):
     """How near fakes lie to training images, compared with how near reals lie to other reals.
 
+    Training images are those of the split that is compared with: leave metrics.split as it is.
+
     Each fake's distance to its nearest training image is set against those of reals left out one at a time, which is
     how near an image that was not copied comes (the comparison of Meehan et al. 2020, arXiv:2004.05675, by quantiles).
     Reals of which the set holds duplicates are compared with their nearest image that differs.
@@ -39,7 +41,8 @@ class Memorisation(Score):
         held_out: left-out reals that are looked at.
     """
 
-    reads = (Reservoir, TrainingFeatures)
+    reads = (Reservoir,)
+    reads_of_reals = (TrainingFeatures,)
     values = {"memorised": False, "nn_ratio": None}
 
     def __init__(self, quantile: float = 0.01, held_out: int = 2000):

@@ -34,14 +34,19 @@ class StackedModes(Score):
             raise ConfigError("metrics.scores.stacked_modes needs the digit that each channel shows: choose "
                               "data=stacked metrics=stacked, or metrics.scores.stacked_modes=null")
 
+        self._reads = extractor.reads
+
     def compute(self, fake: Collected, real: Collected) -> dict[str, float]:
         return _numbers(fake[StackedCounts].counts)
 
     def floor(self, half: Collected, other: Collected, n_fake: int) -> dict[str, float]:
-        """The numbers of `n_fake` real stacks, drawn without replacement from a half (all of it, if it has fewer)."""
-        counts = half[StackedCounts].counts.cpu().numpy()
-        n = min(n_fake, int(counts.sum()))
-        drawn = np.random.default_rng(0).multivariate_hypergeometric(counts, n, method="marginals")
+        """The numbers of `n_fake` stacks of real digits that the classifier was not trained on, as it reads them.
+
+        The digits of a stack are independent, so the triples read have the product of the shares of single digits.
+        """
+        single = np.asarray(self._reads) / sum(self._reads)
+        triples = np.einsum("i,j,k->ijk", single, single, single).ravel()
+        drawn = np.random.default_rng(0).multinomial(n_fake, triples / triples.sum())
         return _numbers(torch.from_numpy(drawn))
 
 

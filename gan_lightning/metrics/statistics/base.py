@@ -52,7 +52,7 @@ class Statistic(Metric):
     def add_sum(self, name: str, shape: tuple[int, ...], dtype: torch.dtype = torch.float64) -> None:
         """Declares a state that begins as zeros."""
         self.add_state(name, torch.zeros(shape, dtype=dtype), dist_reduce_fx="sum")
-        self._defaults[name] = torch.zeros((), dtype=dtype).expand(shape)  # torchmetrics would keep a second copy
+        self._defaults[name] = torch.zeros((), dtype=dtype).expand(shape)  # its copy, free on a CPU
 
     def update(self, features: Features) -> None:
         raise NotImplementedError

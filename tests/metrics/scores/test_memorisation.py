@@ -19,7 +19,7 @@ def points(n, seed, dim=DIM):
 def collected(x, n=None, index=None, images=None):
     """A Collected that saw x (m, d), the images `index` of a set of n."""
     index = torch.arange(len(x)) if index is None else index
-    result = Collected(Plan(n or len(x), x.shape[1]), Memorisation.reads, images=images)
+    result = Collected(Plan(n or len(x), x.shape[1]), Memorisation.reads + Memorisation.reads_of_reals, images=images)
     for rows in torch.arange(len(x)).split(33):
         result.update(Features(index[rows], x[rows], None, None, torch.zeros(len(rows), 1, 2, 2, dtype=torch.uint8)))
     return result

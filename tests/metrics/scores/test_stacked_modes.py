@@ -50,13 +50,20 @@ def test_a_perfect_model_has_the_expected_divergence():
 
 
 def test_reals_are_counted_in_as_many_stacks_as_fakes():
-    half = collected(torch.randint(1000, (64_000,), generator=torch.Generator().manual_seed(0)))
-    floor = SCORE.floor(half, half, 26_000)
-    assert floor == SCORE.floor(half, half, 26_000)
+    """A classifier that reads all digits equally often, and one that never reads a 9 and reads 0 twice as often."""
+    extractor, score = StackedClassifier(), StackedModes()
+    extractor.reads = [20] * 10
+    score.bind(None, extractor)
+    floor = score.floor(None, None, 26_000)
+    assert floor == score.floor(None, None, 26_000)
     assert floor["stacked_kl"] == pytest.approx(999 / 52_000, rel=0.2)
-    assert SCORE.floor(half, half, 10)["stacked_modes"] <= 10
-    few = collected(torch.arange(100))
-    assert SCORE.floor(few, few, 26_000) == SCORE.compute(few, few)
+    assert score.floor(None, None, 10)["stacked_modes"] <= 10
+    extractor.reads = [40, *[20] * 8, 0]
+    score.bind(None, extractor)
+    floor = score.floor(None, None, 260_000)
+    single = [0.2, *[0.1] * 8]
+    assert floor["stacked_modes"] == 9**3
+    assert floor["stacked_kl"] == pytest.approx(3 * sum(p * math.log(10 * p) for p in single), rel=0.02)
 
 
 def test_parts_add_up():
@@ -68,4 +75,3 @@ def test_parts_add_up():
 def test_other_extractors_are_refused():
     with pytest.raises(ConfigError, match="metrics=stacked"):
         SCORE.bind(None, RandomConv())
-    SCORE.bind(None, StackedClassifier())

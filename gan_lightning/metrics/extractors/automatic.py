@@ -72,6 +72,10 @@ class Automatic(Extractor):
     def original(self) -> bool:
         return self.chosen.original
 
+    @property
+    def pretrained(self) -> bool:
+        return self.chosen.pretrained
+
     def state(self) -> dict[str, Any]:
         return {"chosen": self._chosen, "state": self.chosen.state()}
 

@@ -30,6 +30,9 @@ class Extractor:
     original: bool = False
     """Whether these are the features that FID, IS and KID are defined on, and nothing else."""
 
+    pretrained: bool = False
+    """Whether it is a published network, whose features kernel distances take as they are."""
+
     automatic: bool = False
     """Whether it was chosen for the user: scores that it cannot serve are then left out, and else refused."""
 

@@ -33,6 +33,8 @@ class TorchFidelityExtractor(Extractor):
             file that OpenAI publishes). Loading it may execute code: only give files that you trust. DINOv2 takes none.
     """
 
+    pretrained = True
+
     def __init__(self, model: str, weights_path: str | None = None):
         self.model, self.weights_path = model, weights_path
         self.sha256: str | None = None

@@ -51,6 +51,8 @@ class Inception(Extractor):
     dim = 2048
     logits = 1008
 
+    pretrained = True
+
     def __init__(self, weights_path: str | None = None, resize: Literal["tf1", "clean"] = "tf1",
                  precision: Literal["float32", "bf16"] = "float32", other_weights: bool = False):
         for setting, value, allowed in (("resize", resize, RESIZE), ("precision", precision, PRECISION)):

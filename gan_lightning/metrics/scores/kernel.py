@@ -59,7 +59,7 @@ class KernelDistance(Score):
         subsets: number of random subsets whose estimates are averaged, as torch-fidelity does; None for one estimate.
         subset_size: images in each.
         standardise: divide all features by the root mean square of the reals'. The kernel is made for features of the
-            size of Inception's, about 1; None: for all others, and not for KID.
+            size of Inception's, about 1; None: not those of published networks, as is the custom, but all others.
     """
 
     reads = (Reservoir,)
@@ -73,7 +73,7 @@ class KernelDistance(Score):
 
     def bind(self, data: ImageData, extractor: Extractor) -> None:
         if self.standardise is None:
-            self.standardise = not extractor.original
+            self.standardise = not extractor.pretrained
 
     def check(self, fake: Plan, real: Plan) -> None:
         check_counts(fake, real, 2, "a kernel distance")

@@ -6,7 +6,14 @@ from torch import nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from gan_lightning.errors import ConfigError, UserError
-from gan_lightning.metrics.scores.frechet import FrechetDistance, distance_to, factor, frechet_distance, gaussian
+from gan_lightning.metrics.scores.frechet import (
+    FrechetDistance,
+    Gaussian,
+    distance_to,
+    factor,
+    frechet_distance,
+    gaussian,
+)
 from gan_lightning.metrics.statistics.base import Plan
 
 
@@ -147,12 +154,26 @@ def test_floor_is_what_as_many_fresh_samples_get(collected):
 def test_real_factor_is_computed_once(collected, monkeypatch):
     from gan_lightning.metrics.scores import frechet
     calls = []
-    monkeypatch.setattr(frechet, "factor", lambda *args: calls.append(1) or factor(*args))
+    gaussian = frechet.gaussian
+    monkeypatch.setattr(frechet, "gaussian", lambda *args: calls.append(1) or gaussian(*args))
     score, real = FrechetDistance(), None
     real = collected(score, normal(100, 8, 0))
     for seed in (1, 2):
         score.compute(collected(score, normal(100, 8, seed)), real)
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("d", [3, 256, 300, 700])
+def test_a_triangular_factor_gives_the_same(d):
+    """In blocks of 256, whole and cut; a covariance of full rank takes Cholesky's factor, a singular one does not."""
+    x, y = normal(2 * d, d, 0).double(), normal(2 * d + 5, d, 1).double()
+    y_mean, y_cov = y.mean(0), y.T.cov()
+    quick = gaussian(y_mean, y_cov, len(y))
+    assert quick.lower and torch.equal(quick.factor, quick.factor.tril())
+    assert not gaussian(y_mean, y[:d // 2 + 1].T.cov(), d // 2 + 1).lower
+    general = Gaussian(y_mean, y_cov.trace(), factor(y_cov))
+    values = [distance_to(x.mean(0), x.T.cov(), len(x), real) for real in (quick, general)]
+    assert values[0] == pytest.approx(values[1], rel=1e-10)
 
 
 @pytest.mark.parametrize("n_fake, n_real, option", [(1, 100, "metrics.num_fake"), (100, 3, "metrics.num_real")])

@@ -3,6 +3,8 @@
 from gan_lightning.metrics.fingerprint import refuse_difference
 from gan_lightning.metrics.result import Result, Scored
 
+HALVES = ("reals: what one half of the reals gets against the other (Fréchet distances scaled to these numbers); where "
+          "a score reaches it, it tells fakes from reals no longer")
 BETTER = {True: "higher", False: "lower", None: ""}
 
 
@@ -60,8 +62,7 @@ def _notes(result: Result, names: list[str]) -> list[str]:
     against = f"against {facts['num_real']:,} reals of the {facts['split']} split ({facts['data'][:8]})"
     notes = [f"{samples} {against}{through}" if facts["num_real"] else f"{samples}{through}"]
     if facts["num_real"]:
-        notes.append(facts.get("reals") or "reals: what one half of the reals gets against the other (Fréchet distances "
-                     "scaled to these numbers); where a score reaches it, it tells fakes from reals no longer")
+        notes.append(facts.get("reals") or HALVES)
     if any(name.startswith(("fd_", "kd_", "cs_")) for name in names):
         notes.append("fd_, kd_ and cs_ are the distances of FID, KID and IS on other features: NOT FID, KID or IS, and "
                      "comparable only at the same fingerprint")

@@ -10,12 +10,12 @@ from gan_lightning.build import instantiate
 from gan_lightning.checkpoint import LAST, locate, write_atomically
 from gan_lightning.data.base import ImageData
 from gan_lightning.data.sources import InMemory
+from gan_lightning.doctor.examination import examine, sample_advice
+from gan_lightning.doctor.findings import report
 from gan_lightning.errors import ConfigError, UserError
 from gan_lightning.metrics.augmentation import Augmentation
 from gan_lightning.metrics.collecting import ImageSet, choose
-from gan_lightning.metrics.doctor import examine, sample_advice
 from gan_lightning.metrics.evaluation import Evaluation
-from gan_lightning.metrics.findings import report
 from gan_lightning.metrics.folders import lossy_share, open_like, open_pair
 from gan_lightning.metrics.generated import fakes_of
 from gan_lightning.metrics.path_length import PathLength

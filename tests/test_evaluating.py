@@ -56,6 +56,8 @@ def test_evaluate_gives_what_training_gave(tmp_path):
     both = program("evaluate.py", "ckpt=[run,run/checkpoints/best.ckpt]", "out=both.json", cwd=tmp_path)
     assert json.loads((tmp_path / "both.json").read_text())["run"]["scores"] == evaluation["scores"]
     assert "run/checkpoints/best.ckpt" in both
+    other = program("evaluate.py", "ckpt=run", "data=digits", "data.resolution=16", cwd=tmp_path, fails=True)
+    assert "data.resolution=16: the generator of run was trained with 8; choose data.resolution=8" in other
     more = program("evaluate.py", "ckpt=run", "num_fake=200", "seed=1", "out=more.json", cwd=tmp_path)
     assert "200 samples (seed 1)" in more
     assert json.loads((tmp_path / "more.json").read_text())["scores"]["fd_random_conv"]["fingerprint"]["num_fake"] == 200

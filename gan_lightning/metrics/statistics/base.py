@@ -79,8 +79,3 @@ class Statistic(Metric):
 
     # Metrics hash and compare by identity of their states, and overload `==` and `+`; neither is wanted here.
     __hash__ = object.__hash__
-
-
-def needed_bytes(statistic: Statistic) -> int:
-    """Memory that the states take."""
-    return sum(state.numel() * state.element_size() for state in statistic.sums().values())

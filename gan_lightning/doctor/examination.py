@@ -6,11 +6,11 @@ import numpy as np
 
 from gan_lightning.data.base import ImageData, Split
 from gan_lightning.data.decoded import Decoded, sizes
+from gan_lightning.doctor.file_checks import check_files, files_of
+from gan_lightning.doctor.findings import Findings, shorten
+from gan_lightning.doctor.image_checks import Seen, check_copies, check_near_copies, check_points, check_values
+from gan_lightning.doctor.pixels import look
 from gan_lightning.errors import UserError
-from gan_lightning.metrics.file_checks import check_files, files_of
-from gan_lightning.metrics.findings import Findings, shorten
-from gan_lightning.metrics.image_checks import Seen, check_copies, check_near_copies, check_points, check_values
-from gan_lightning.metrics.pixels import look
 
 FEW, VERY_FEW = 5000, 100                               # images to train on
 SAMPLES = 100                                           # images in a score

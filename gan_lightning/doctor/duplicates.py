@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gan_lightning.data.sources import Source
-from gan_lightning.metrics.pixels import SIDE, Look
+from gan_lightning.doctor.pixels import SIDE, Look
 
 # Chosen so that most JPEG copies of quality 75 and more are found (about 0.03 and 0.1 apart), and hardly two scans of a
 # handwritten digit are taken for one: in MNIST, the two most alike, both a one, are 0.06 and 0.13 apart.

@@ -13,8 +13,8 @@ from gan_lightning.data.digits import Digits
 from gan_lightning.data.folder import Folder
 from gan_lightning.data.gaussians import Ring
 from gan_lightning.data.sources import InMemory
-from gan_lightning.metrics.doctor import examine, sample_advice
-from gan_lightning.metrics.findings import Finding, Findings, report
+from gan_lightning.doctor.examination import examine, sample_advice
+from gan_lightning.doctor.findings import Finding, Findings, report
 
 random = np.random.default_rng(0)
 

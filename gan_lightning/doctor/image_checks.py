@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from gan_lightning.data.base import ImageData
-from gan_lightning.metrics.duplicates import common, conflicts, copies, near
-from gan_lightning.metrics.file_checks import files_of
-from gan_lightning.metrics.findings import Findings, part, shorten
-from gan_lightning.metrics.pixels import Look
+from gan_lightning.doctor.duplicates import common, conflicts, copies, near
+from gan_lightning.doctor.file_checks import files_of
+from gan_lightning.doctor.findings import Findings, part, shorten
+from gan_lightning.doctor.pixels import Look
 
 FLAT = 2.0                                              # grey levels: less spread than this is next to no picture
 RANGE = 64                                              # grey levels: less than this, over all images, is too dark

@@ -8,7 +8,7 @@ import numpy as np
 from gan_lightning.data.base import ImageData
 from gan_lightning.data.decoded import Decoded, FileKind
 from gan_lightning.data.inspect import GREY
-from gan_lightning.metrics.findings import Findings, part, shorten
+from gan_lightning.doctor.findings import Findings, part, shorten
 
 LONG = 2                                                # times as long as wide
 Kinds = Counter[FileKind]

@@ -149,4 +149,5 @@ class CelebA(TorchvisionData):
         names = self._try(partial(self.open, split, download=False)).filename
         archive = Directory(Path(self.root, self.folder, "img_align_celeba"))
         files = Decoded(archive, list(names), self.labels(None, 0), self.resolution, self.channels)
+        self.files = {**getattr(self, "files", {}), split: files}  # for whoever asks what they are like
         return load_images(files, self.fits(len(files)), f"celeba ({split})")

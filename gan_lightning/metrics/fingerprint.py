@@ -1,6 +1,7 @@
 """What a score depends on, so that only like is compared with like."""
 
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from typing import Any
 
@@ -8,12 +9,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from gan_lightning.data.sources import Source
+from gan_lightning.data.sources import InMemory, Source
 from gan_lightning.errors import ConfigError
 from gan_lightning.metrics.cache import digest
 from gan_lightning.metrics.together import rank_and_world, together
 
 MODULUS = 1 << 256
+THREADS = 8
 
 
 def data_hash(source: Source, indices: Tensor | None = None, block: int = 256) -> str:
@@ -34,15 +36,21 @@ def data_hash(source: Source, indices: Tensor | None = None, block: int = 256) -
 
 
 def _sum_of_hashes(source: Source, indices: Tensor, block: int, rank: int, world: int) -> int:
-    total = 0
-    for start in range(rank * block, len(indices), world * block):
-        batch = source.take(indices[start:start + block])
+    def hashes_of(start: int) -> int:
+        total, batch = 0, source.take(indices[start:start + block])
         images = batch["real"].cpu().contiguous()
+        shape = str(tuple(images.shape[1:])).encode()
         labels = batch["label"].tolist() if "label" in batch else [-1] * len(images)
         for place, (image, label) in enumerate(zip(images.numpy(), labels, strict=True), start):
-            head = struct.pack("<qq", place, label)
+            head = struct.pack("<qq", place, label) + shape
             total += int.from_bytes(blake2b(head + image.tobytes(), digest_size=32).digest(), "little")
-    return total % MODULUS
+        return total
+
+    starts = range(rank * block, len(indices), world * block)
+    if isinstance(source, InMemory):
+        return sum(map(hashes_of, starts)) % MODULUS
+    with ThreadPoolExecutor(THREADS) as pool:  # files are decoded for this, which takes longer than the hash
+        return sum(pool.map(hashes_of, starts)) % MODULUS
 
 
 def short(fingerprint: dict[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """What is kept of a set of images: sums, so that parts of a set, on any device, add up to the whole."""
 
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -52,7 +52,16 @@ class Statistic(Metric):
     def add_sum(self, name: str, shape: tuple[int, ...], dtype: torch.dtype = torch.float64) -> None:
         """Declares a state that begins as zeros."""
         self.add_state(name, torch.zeros(shape, dtype=dtype), dist_reduce_fx="sum")
-        self._defaults[name] = torch.zeros((), dtype=dtype).expand(shape)  # its copy, free on a CPU
+        self._keep_defaults_small()
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Self:
+        moved = super()._apply(*args, **kwargs)
+        self._keep_defaults_small()
+        return moved
+
+    def _keep_defaults_small(self) -> None:
+        """torchmetrics keeps a copy of each state as it began: of zeros, one is enough."""
+        self._defaults = {name: zeros.new_zeros(()).expand(zeros.shape) for name, zeros in self._defaults.items()}
 
     def update(self, features: Features) -> None:
         raise NotImplementedError

@@ -130,3 +130,14 @@ def test_features_that_are_not_finite_are_an_error(kind, read, value):
     features.pool[3, 2] = value
     with pytest.raises(UserError, match="not a number"):
         read(fed(kind, features, [torch.arange(N)]))
+
+
+def test_no_second_copy_of_the_zeros_is_kept():
+    """Neither at first nor after a move to another device: at 2,048 features it would be as large as the sums."""
+    for statistic in (Moments(Plan(9, 5)), Moments(Plan(9, 5)).to("meta")):
+        assert statistic.outer.shape == (5, 5) and statistic.outer.stride() == (5, 1)
+        assert statistic._defaults["outer"].shape == (5, 5) and statistic._defaults["outer"].stride() == (0, 0)
+    moments = Moments(Plan(9, 5))
+    moments.update(made_features(9))
+    moments.reset()
+    assert moments.outer.stride() == (5, 1) and not moments.outer.any()

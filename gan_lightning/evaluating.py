@@ -9,12 +9,11 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from gan_lightning.build import instantiate
 from gan_lightning.checkpoint import LAST, locate, write_atomically
 from gan_lightning.data.base import ImageData
-from gan_lightning.data.sources import InMemory
 from gan_lightning.doctor.examination import examine, sample_advice
 from gan_lightning.doctor.findings import report
 from gan_lightning.errors import ConfigError, UserError
 from gan_lightning.metrics.augmentation import Augmentation
-from gan_lightning.metrics.collecting import ImageSet, choose
+from gan_lightning.metrics.collecting import choose, stored
 from gan_lightning.metrics.evaluation import Evaluation
 from gan_lightning.metrics.folders import lossy_share, open_like, open_pair
 from gan_lightning.metrics.generated import fakes_of
@@ -110,7 +109,7 @@ def _folders(cfg: DictConfig) -> tuple[dict[str, Result], Path]:
     _ready(evaluation, data, cfg, fake.num_classes)
     source = fake.source()
     indices = choose(len(source), cfg.num_fake, f"num_fake={cfg.num_fake}: {cfg.fake}")
-    images = ImageSet(source, indices, fake.num_classes, read_ahead=not isinstance(source, InMemory))
+    images = stored(source, indices, fake.num_classes)
     _advise(evaluation, data, len(indices))
     _tell_lossy(fake, data)
     return {cfg.fake: evaluation.measure(images, data, cfg.device, {"images": True})}, Path.cwd()
@@ -147,8 +146,8 @@ def _tell_lossy(*sets: ImageData) -> None:
               "side is compressed")
 
 
-def _advise(evaluation: Evaluation, data: ImageData, num_fake: int) -> None:
-    if evaluation.extractor is None:
+def _advise(evaluation: Evaluation | Augmentation | PathLength, data: ImageData, num_fake: int) -> None:
+    if not isinstance(evaluation, Evaluation):
         return
     for line in sample_advice(num_fake, len(evaluation.reals(data).indices), evaluation.extractor.dim):
         print(line, flush=True)

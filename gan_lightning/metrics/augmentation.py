@@ -70,9 +70,6 @@ class Augmentation:
         seeds: classifiers of each kind.
     """
 
-    every_kimg = None
-    extractor = None
-
     def __init__(self, num_fake: int | None = None, seeds: int = 3, split: Split = "train", seed: int = 0,
                  block: int = 64):
         for name, value in (("num_fake", num_fake), ("seeds", seeds), ("block", block)):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gan_lightning.data.sources import Source
+from gan_lightning.data.sources import InMemory, Source
 from gan_lightning.errors import ConfigError, UserError
 from gan_lightning.metrics.extractors.base import Extract, exact
 from gan_lightning.metrics.statistics.base import Features
@@ -33,6 +33,11 @@ class ImageSet(NamedTuple):
     def images(self, numbers: Tensor) -> Tensor:
         """Images by their number in this set."""
         return self.source.take(self.indices[numbers.cpu()])["real"]
+
+
+def stored(source: Source, indices: Tensor, classes: int) -> ImageSet:
+    """Images that are read, not generated: ahead, by threads, if they are not in memory."""
+    return ImageSet(source, indices, classes, read_ahead=not isinstance(source, InMemory))
 
 
 def choose(n: int, wanted: int | None, what: str) -> Tensor:

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from gan_lightning.data.base import ImageData, Split
-from gan_lightning.data.sources import InMemory
 from gan_lightning.errors import ConfigError
 from gan_lightning.metrics.cache import Cache
-from gan_lightning.metrics.collecting import ImageSet, choose, collect
+from gan_lightning.metrics.collecting import ImageSet, choose, collect, stored
 from gan_lightning.metrics.extractors.base import Extract, Extractor
 from gan_lightning.metrics.fingerprint import data_hash
 from gan_lightning.metrics.reference import Reference
@@ -128,8 +127,7 @@ class Evaluation:
 
     def reals(self, data: ImageData) -> ImageSet:
         """The reals that fakes are compared with."""
-        source = data.source(self.split)
-        return ImageSet(source, self._chosen(data), data.num_classes, read_ahead=not isinstance(source, InMemory))
+        return stored(data.source(self.split), self._chosen(data), data.num_classes)
 
     def _result(self, reference: Reference, generator: dict[str, Any], n: int, fake: Collected | None = None) -> Result:
         """The scores of `fake`, or without it those of the reals' halves for `n` fakes."""

@@ -44,9 +44,6 @@ class PathLength:
         split: of the reals whose classes the samples follow; None: the one that is trained on.
     """
 
-    every_kimg = None
-    extractor = None
-
     def __init__(self, num_fake: int = 10_000, epsilon: float = 1e-4, sampling: Literal["full", "end"] = "full",
                  interpolation: Literal["auto", "slerp", "lerp"] = "auto", discard_lowest: float = 1.0,
                  discard_highest: float = 1.0, resize: int | None = 64, split: Split | None = None, seed: int = 0,
@@ -105,7 +102,7 @@ class PathLength:
         made_of = self._made_of(source, len(lengths), generator) | {"split": self.split or data.split}
         scores = {"path_length": Scored(float(kept.mean()), None, False, made_of),
                   "path_length_std": Scored(float(kept.std()), None, None, made_of)}
-        return Result(scores, "path_length", time.monotonic() - begin)
+        return Result(scores, "path_length", seconds=time.monotonic() - begin)
 
     def _lengths(self, source: Generated, n: int, device: torch.device) -> Iterator[Tensor]:
         """Float64 (block,) for each block; always whole, so that the last one is computed like any other."""

@@ -76,6 +76,7 @@ def test_as_metrics_of_evaluate(tests, trained, where):
     measured.prepare(data)
     assert measured.num_fake == len(measured.reals(data).indices) == trained
     result = measured.measure(ImageSet(bars(60, 2), torch.arange(60), 4), data)
+    assert result.seconds > 0 and result.deciding == []
     assert result.main == "accuracy_both" and result.values()["accuracy_fake"] > 0.95
     scored = result.scores["accuracy_fake"]
     assert scored.reals == result.values()["accuracy_real"] and scored.higher_is_better

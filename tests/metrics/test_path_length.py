@@ -280,15 +280,7 @@ def test_nan():
         value(gan)
 
 
-def test_no_network(tmp_path, monkeypatch):
-    """A proxy that nobody runs stands for a network that is not there."""
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        proxy = f"http://127.0.0.1:{unused.getsockname()[1]}"
-    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
-        monkeypatch.setenv(name, proxy)
-    monkeypatch.delenv("no_proxy", raising=False)
-    monkeypatch.delenv("NO_PROXY", raising=False)
+def test_no_network(tmp_path, monkeypatch, no_network):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     timeout = socket.getdefaulttimeout()
     with pytest.raises(WeightsMissing) as caught:
@@ -411,3 +403,8 @@ def test_equals_torch_fidelity(lpips, interpolation, theirs, monkeypatch):
     assert ours.scores["path_length"].fingerprint["extractor"]["weights"] == lpips.sha256
     expected = oracle(gan, ends("normal", n), monkeypatch, ppl_z_interp_mode=theirs)
     assert ours.values()["path_length"] == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_time_it_took_is_told():
+    result = measured(linear())
+    assert result.seconds > 0 and result.main == "path_length" and result.deciding == []

@@ -60,6 +60,10 @@ class ImageData:
             self._sources[split] = self.load(split)
         return self._sources[split]
 
+    def count(self, split: Split | None = None) -> int:
+        """The number of images in a split."""
+        return len(self.source(split))
+
     def check(self) -> None:
         """Reads the split that is trained on; ConfigError if it does not fill a batch."""
         count = len(self.source())
@@ -82,6 +86,10 @@ class ImageData:
         return Loader(source, batch_size=self.batch_size, batches_per_step=batches_per_step, seed=seed,
                       start=start, rank=rank, world_size=world_size, hflip=self.hflip,
                       workers=self.workers, pin_memory=pin_memory)
+
+    def order_depends_on(self, world_size: int) -> dict[str, int]:
+        """What, besides the seed and the images, decides which image comes when, for a checkpoint: here, nothing."""
+        return {}
 
     def fits(self, count: int) -> bool:
         """Whether `count` images of this resolution are within the memory budget."""

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
-from typing import Literal, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from gan_lightning.errors import ConfigError, DataError
 
 log = logging.getLogger("gan_lightning")
 OnError = Literal["raise", "skip"]
+T = TypeVar("T")
 
 CHUNK = 256                                             # files per task of a thread
 PROGRESS = 10.0                                         # seconds between lines about a long read
@@ -34,6 +35,24 @@ class FileKind(NamedTuple):
     mode: str
     format: str
     lossy: bool
+
+
+def attempt(open_file: Callable[[], BinaryIO], use: Callable[[Image.Image], T]) -> tuple[T | None, str]:
+    """use(the image in the file that `open_file` opens), and why that failed, or ""."""
+    try:
+        with open_file() as stream, Image.open(stream) as image:
+            return use(image), ""
+    except (MemoryError, DataError):
+        raise
+    except Exception as error:  # noqa: BLE001 - Pillow's readers raise anything for a damaged file
+        # Pillow's own text for "not an image" names an object in memory.
+        reason = "not an image" if isinstance(error, Image.UnidentifiedImageError) else str(error)
+        return None, " ".join(reason.split()) or type(error).__name__
+
+
+def damaged(name: str, reason: str) -> DataError:
+    return DataError(f"{name} cannot be read ({reason}); mend or remove it, "
+                     f"or leave such images out with data.on_error=skip")
 
 
 class Decoded:
@@ -90,19 +109,10 @@ class Decoded:
 
     def visit(self, index: int, use: Callable[[Image.Image], object]) -> tuple[object, str]:
         """use(the opened image), and why that failed, or ""."""
-        try:
-            with self.archive.open(self.names[index]) as stream, Image.open(stream) as image:
-                return use(image), ""
-        except (MemoryError, DataError):
-            raise
-        except Exception as error:  # noqa: BLE001 - Pillow's readers raise anything for a damaged file
-            # Pillow's own text for "not an image" names an object in memory.
-            reason = "not an image" if isinstance(error, Image.UnidentifiedImageError) else str(error)
-            return None, " ".join(reason.split()) or type(error).__name__
+        return attempt(lambda: self.archive.open(self.names[index]), use)
 
     def damaged(self, index: int, reason: str) -> DataError:
-        return DataError(f"{self.where(index)} cannot be read ({reason}); mend or remove it, "
-                         f"or leave such images out with data.on_error=skip")
+        return damaged(self.where(index), reason)
 
     def _read(self, index: int) -> tuple[int, np.ndarray]:
         for other in chain(range(index, len(self)), range(index)):

@@ -110,10 +110,10 @@ def is_lossy(archive: Directory | Zip, name: str, image_format: str) -> bool:
     if image_format != "WEBP":
         return image_format in LOSSY
     with archive.open(name) as stream:
-        return _lossy_webp(stream)
+        return lossy_webp(stream)
 
 
-def _lossy_webp(stream: BinaryIO) -> bool:
+def lossy_webp(stream: BinaryIO) -> bool:
     """Whether the first picture is a VP8 chunk, not VP8L: RFC 9649, section 2."""
     stream.seek(12)
     while len(header := stream.read(8)) == 8:

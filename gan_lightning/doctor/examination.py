@@ -1,6 +1,7 @@
 """The data doctor: what a data set is like, and what is wrong with it, before any hour of training is spent."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 
@@ -68,7 +69,7 @@ def sample_advice(n_fake: int, n_real: int, dim: int) -> list[str]:
 
 
 def _see(data: ImageData, split: Split, limit: int) -> Seen:
-    found = look(data.source(split), f"{split} images", limit)
+    found = replace(look(data.source(split), f"{split} images", limit), total=data.count(split))
     return Seen(data, split, found, "points" if found.thumbnail is None else "images")
 
 
@@ -85,7 +86,8 @@ def _infer(findings: Findings, data: ImageData, seen: list[Seen]) -> None:
                           "modes": _shares(files, "mode")}
     for part in seen:
         if len(part) < part.look.total:
-            facts[f"looked at {part.split}"] = f"{len(part):,} of {part.look.total:,}, chosen at random"
+            how = "chosen at random" if part.look.total == len(data.source(part.split)) else "from all over the set"
+            facts[f"looked at {part.split}"] = f"{len(part):,} of {part.look.total:,}, {how}"
 
 
 def _check_count(findings: Findings, data: ImageData, main: Seen) -> None:

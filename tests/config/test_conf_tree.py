@@ -7,7 +7,9 @@ from gan_lightning.config import conf_dir, schema
 from gan_lightning.config.check import check
 from gan_lightning.errors import ConfigError
 
-NEEDS_MORE = {"data=folder": "data.root is required: data.root=PATH"}
+NEEDS_MORE = {"data=folder": "data.root is required: data.root=PATH",
+              "data=webdataset": "data.root is required: data.root=PATH",
+              "data=huggingface": "data.path is required: data.path=PATH"}
 
 
 def choices() -> list[str]:

@@ -5,12 +5,10 @@ Both hand out batches of 64 synthetic 32 x 32 RGB images as float32 in [-1, 1], 
     in memory:  one gather of uint8 per batch, mirrored and scaled as a batch
 The two take turns, so that whatever else the machine does falls on both.
 
-    python benchmarks/data.py [--json]
+    python benchmarks/data.py [--rounds 9] [--json FILE]
 """
 
 import argparse
-import json
-import statistics
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -19,6 +17,7 @@ from pathlib import Path
 
 import torch
 from PIL import Image
+from reporting import figure, shown, write
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
@@ -65,33 +64,27 @@ def rate(batches: Iterable[Tensor], count: int) -> float:
     return images / (time.perf_counter() - start)
 
 
-def measure(rounds: int) -> dict[str, float]:
+def measure(rounds: int) -> list[dict]:
     real = torch.randint(0, 256, (COUNT, 3, SIZE, SIZE), dtype=torch.uint8)
     slow, fast = per_sample(real), in_memory(real)
     rate(slow, 20), rate(fast, 200)                                 # warm up
     pairs = [(rate(slow, 120), rate(fast, 2000)) for _ in range(rounds)]
-    ratios = [ours / theirs for theirs, ours in pairs]
-    return {"per_sample_images_per_s": round(statistics.median(theirs for theirs, _ in pairs)),
-            "in_memory_images_per_s": round(statistics.median(ours for _, ours in pairs)),
-            "ratio_median": round(statistics.median(ratios), 2),
-            "ratio_min": round(min(ratios), 2), "ratio_max": round(max(ratios), 2), "rounds": rounds}
+    return [figure("data in memory / transforms per sample", [ours / theirs for theirs, ours in pairs], "x", ">= 15"),
+            figure("data in memory", [ours for _, ours in pairs], "images/s"),
+            figure("transforms per sample", [theirs for theirs, _ in pairs], "images/s")]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--json", type=Path)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    result = measure(args.rounds)
-    if args.json:
-        print(json.dumps(result))
-        return
-    print(f"per sample {result['per_sample_images_per_s']:>9,} images/s")
-    print(f"in memory  {result['in_memory_images_per_s']:>9,} images/s")
-    print(f"ratio      {result['ratio_median']} (min {result['ratio_min']}, max {result['ratio_max']}, "
-          f"{args.rounds} rounds; target 15)")
+    figures = measure(args.rounds)
+    for line in figures:
+        print(shown(line))
+    write(args.json, figures, threads=args.threads)
 
 
 if __name__ == "__main__":

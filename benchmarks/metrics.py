@@ -16,7 +16,6 @@ A full run takes some 25 minutes of one core; `--images 50` shows in two that ev
 """
 
 import argparse
-import json
 import math
 import multiprocessing
 import resource
@@ -31,6 +30,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from reporting import figure, write
 from torch import Tensor, nn
 
 from gan_lightning.data.base import ImageData
@@ -304,6 +304,13 @@ def table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
+def figures(rows: list[dict]) -> list[dict]:
+    """What goes into the table of benchmarks/README.md."""
+    names = {"speed_up": ("times as fast", "x"), "gb": ("peak memory", "GB")}
+    return [figure(f"{row['case']}: {row['who']}, {name}", [row[key]], unit) for row in rows
+            for key, (name, unit) in names.items() if key in row]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cases = ["evaluation", "trace", "memory"]
@@ -333,9 +340,7 @@ def main() -> None:
                 report(traces(n, args.repeats))
         if "memory" in args.cases:
             report(memory(50 * args.images, args.threads, folder))
-    if args.json:
-        args.json.write_text(json.dumps({"torch": torch.__version__, "threads": args.threads, "images": args.images,
-                                         "rows": rows}, indent=2) + "\n")
+    write(args.json, figures(rows), threads=args.threads, images=args.images, rows=rows)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from gan_lightning.errors import ConfigError
+from gan_lightning.shares import local
 
 
 class EMA(nn.Module):
@@ -56,7 +57,7 @@ class EMA(nn.Module):
             ours, theirs = (averaged, live) if statistic and self.bn_buffers == "average" else (copied, source)
             ours.append(buffer)
             theirs.append(buffers[name])
-        return averaged, live, copied, source
+        return [local(t) for t in averaged], [local(t) for t in live], copied, source
 
     def _apply(self, *args, **kwargs):
         self._tensors = None  # moving a module replaces its buffers

@@ -18,8 +18,10 @@ from gan_lightning.networks.layers import (
     check_label_route,
     check_norm,
     check_resolution,
+    flatten,
     generator_norm,
     is_normalised,
+    layout_of,
     leaky_relu,
     norm_2d,
     normalise,
@@ -79,7 +81,7 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         check_cond(cond, self.num_classes)
-        h = self.project(z)
+        h = self.project(z).contiguous(memory_format=layout_of(self.ups[0].weight))
         for norm, up in zip(self.norms, self.ups, strict=True):
             h = up(self.relu(normalise(norm, h, cond)))
         return h.tanh()
@@ -113,7 +115,7 @@ class Discriminator(nn.Module):
     def forward(self, x: Tensor, cond: Tensor | None = None,
                 return_features: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         check_cond(cond, self.num_classes)
-        features = self.maps(x).flatten(1)
+        features = flatten(self.maps(x))
         logits = self.last(features)
         if self.projection is not None:
             logits = logits + self.projection(features, cond)

@@ -9,6 +9,7 @@ from gan_lightning.networks.layers import (
     add_spectral_norm,
     check_norm,
     check_resolution,
+    flatten,
     is_normalised,
     leaky_relu,
     norm_2d,
@@ -43,7 +44,7 @@ class Discriminator(nn.Module):
             layers.append(nn.Conv2d(maps, width, 5, stride=2, padding=2, bias=not normed))
             layers += [norm_2d(norm, width), leaky_relu()] if normed else [leaky_relu()]
             maps, size = width, (size + 1) // 2
-        self.maps = nn.Sequential(*layers, nn.Flatten())
+        self.maps = nn.Sequential(*layers)
         self.label = LabelConcat(maps * size**2, num_classes, label_dim)
         self.dense = nn.Sequential(nn.Linear(self.label.out_features, DENSE), leaky_relu())
         self.last = nn.Linear(DENSE, 1)
@@ -52,6 +53,6 @@ class Discriminator(nn.Module):
 
     def forward(self, x: Tensor, cond: Tensor | None = None,
                 return_features: bool = False) -> Tensor | tuple[Tensor, Tensor]:
-        features = self.dense(self.label(self.maps(x), cond))
+        features = self.dense(self.label(flatten(self.maps(x)), cond))
         logits = self.last(features)
         return (logits, features) if return_features else logits

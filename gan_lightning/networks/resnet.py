@@ -23,9 +23,11 @@ from gan_lightning.networks.layers import (
     check_resolution,
     generator_norm,
     is_normalised,
+    layout_of,
     norm_2d,
     normalise,
 )
+from gan_lightning.networks.resampling import conv_pool, upsample_conv
 
 Pool = Literal["sum", "mean"]
 
@@ -70,7 +72,7 @@ class GeneratorBlock(nn.Module):
 
     def forward(self, x: Tensor, cond: Tensor | None) -> Tensor:
         h = F.relu(normalise(self.norm1, x, cond))      # not in place: without a norm this is x itself
-        h = self.conv1(F.interpolate(h, scale_factor=2))
+        h = upsample_conv(self.conv1, h)
         h = self.conv2(F.relu(normalise(self.norm2, h, cond), inplace=True))
         x = F.interpolate(self.shortcut(x), scale_factor=2)    # 1x1 first: same, at a quarter of the cost
         return h + x
@@ -101,7 +103,7 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         check_cond(cond, self.num_classes)
-        h = self.project(z)
+        h = self.project(z).contiguous(memory_format=layout_of(self.last.weight))
         for block in self.blocks:
             h = block(h, cond)
         return self.last(F.relu(self.norm(h))).tanh()
@@ -117,8 +119,8 @@ class FirstBlock(nn.Module):
         self.shortcut = nn.Conv2d(channels, maps, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.conv2(F.relu(self.conv1(x)))
-        return F.avg_pool2d(h, 2) + self.shortcut(F.avg_pool2d(x, 2))
+        h = conv_pool(self.conv2, F.relu(self.conv1(x)))
+        return h + self.shortcut(F.avg_pool2d(x, 2))    # pooling commutes with the 1x1 convolution
 
 
 class DiscriminatorBlock(nn.Module):
@@ -135,9 +137,9 @@ class DiscriminatorBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv1(F.relu(self.norm1(x)))
-        h = self.conv2(F.relu(self.norm2(h)))
-        if self.down:
-            h, x = F.avg_pool2d(h, 2), F.avg_pool2d(x, 2)    # pooling commutes with the 1x1 convolution
+        h = F.relu(self.norm2(h))
+        h = conv_pool(self.conv2, h) if self.down else self.conv2(h)
+        x = F.avg_pool2d(x, 2) if self.down else x
         return h + (x if self.shortcut is None else self.shortcut(x))
 
 

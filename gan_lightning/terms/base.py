@@ -29,6 +29,9 @@ class Term:
     per_sample = False
     """Whether it assumes that D scores each sample by itself, which batch normalisation breaks."""
 
+    allows_sharding = True
+    """Whether it works where weights are shared out over devices: not if it differentiates twice, or reads them."""
+
     def __init__(self, weight: Weight = 1.0, every: int = 1):
         self.weight, self.every = weight, every
 

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from gan_lightning.double_backward import TwiceDifferentiable, input_gradient
 from gan_lightning.precision import at_least_float32
 from gan_lightning.tasks.base import Step
 from gan_lightning.terms.base import Term, Weight
@@ -18,9 +19,9 @@ def squared_gradient_norm(step: Step, x: Tensor, logits: Tensor | None = None) -
     with torch.autocast(x.device.type, enabled=False):
         if logits is None or not x.requires_grad:
             x = at_least_float32(x.detach()).requires_grad_()
-            logits = step.critic(x, step.cond)
-        (gradient,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
-        return gradient.square().flatten(1).sum(1)
+            with TwiceDifferentiable():
+                logits = step.critic(x, step.cond)
+        return input_gradient(logits, x).square().flatten(1).sum(1)
 
 
 def gradient_norm(step: Step, x: Tensor) -> Tensor:
@@ -31,6 +32,7 @@ def gradient_norm(step: Step, x: Tensor) -> Tensor:
 class _GradientTerm(Term):
     players = ("d",)
     per_sample = True
+    allows_sharding = False
 
 
 class GradientPenalty(_GradientTerm):

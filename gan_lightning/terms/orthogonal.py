@@ -18,6 +18,8 @@ class Orthogonal(Term):
             ||W W' * (1 - I)||_F^2 (Brock et al. 2019, eq. 3).
     """
 
+    allows_sharding = False
+
     def __init__(self, weight: Weight = 1e-4, every: int = 1, diagonal: bool = False):
         super().__init__(weight, every)
         self.diagonal = diagonal

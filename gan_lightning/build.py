@@ -50,6 +50,8 @@ def build_module(cfg: DictConfig) -> "GANModule":
     task = build_task(cfg)
     config = OmegaConf.to_container(cfg, resolve=True)
     module = GANModule(task, build_optim(cfg.optim), seed=cfg.seed, config=config)
+    if str(cfg.trainer.precision) in ("64-true", "64"):
+        module.double()  # Lightning does so only after it has loaded a checkpoint, which then loses half of its digits
     return module.to(memory_format=torch.channels_last) if cfg.channels_last else module
 
 
@@ -82,13 +84,15 @@ def build_trainer(cfg: DictConfig, run_dir: Path, max_steps: Callable[[int], int
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     from gan_lightning.checkpoint_io import AtomicCheckpointIO
-    from gan_lightning.strategy import GANStrategy
+    from gan_lightning.launcher import check_processes
+    from gan_lightning.mixed_precision import TwoPlayerPrecision
+    from gan_lightning.sharded import ShardedStrategy, check_sharding
 
     settings = OmegaConf.to_container(cfg.trainer, resolve=True)
+    if settings.get("benchmark") is None:  # images have one size, so trying cuDNN's algorithms pays
+        settings["benchmark"] = not settings.get("deterministic")
     make, strategy = get_class(settings.pop("_target_")), settings.pop("strategy", "auto")
-    if strategy not in ("auto", "gan"):
-        raise ConfigError(f"trainer.strategy={strategy}: two players who take turns need our own strategy (DDP's "
-                          "wrapper fails); leave it out, and trainer.devices > 1 chooses trainer.strategy=gan")
+    strategy = _strategy(strategy)
     if settings.get("precision") in ("16-true", "bf16-true"):
         raise ConfigError(f"trainer.precision={settings['precision']}: weights in half precision cannot hold the small "
                           "steps of an average or a penalty; choose bf16-mixed, 16-mixed or 32-true")
@@ -96,12 +100,38 @@ def build_trainer(cfg: DictConfig, run_dir: Path, max_steps: Callable[[int], int
             "enable_progress_bar": False, "plugins": [AtomicCheckpointIO()]}
     try:
         # Only Lightning knows what `devices=auto` comes to.
+        precision = str(settings.pop("precision", None))
         probe = make(**settings | ours | {"logger": False, "enable_checkpointing": False, "max_steps": 1})
         world_size = probe.num_devices * probe.num_nodes
-        strategy = GANStrategy() if world_size > 1 else "auto"
+        if precision in ("16-mixed", "bf16-mixed"):
+            ours["plugins"].append(TwoPlayerPrecision(precision, probe.strategy.root_device.type))
+        else:
+            settings["precision"] = precision
+        check_processes(world_size)
+        if isinstance(strategy, ShardedStrategy):
+            check_sharding(cfg, world_size)
+        strategy = strategy if world_size > 1 else "auto"
         return make(**settings | ours | kwargs | {"max_steps": max_steps(world_size), "strategy": strategy})
+    except ConfigError:
+        raise
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         raise ConfigError(f"trainer: {str(error).splitlines()[0]}") from error
+
+
+def _strategy(given: str | dict[str, Any]) -> Any:
+    """The strategy for several devices: that of a node with `_target_`, or the one with that name."""
+    from gan_lightning.sharded import ShardedStrategy
+    from gan_lightning.strategy import GANStrategy
+
+    names = {"auto": GANStrategy, "gan": GANStrategy, "fsdp": ShardedStrategy}
+    if isinstance(given, str) and given in names:
+        return names[given]()
+    strategy = hydra_instantiate(given) if isinstance(given, dict) else None
+    if not isinstance(strategy, GANStrategy):
+        name = given.get("_target_") if isinstance(given, dict) else given
+        raise ConfigError(f"trainer.strategy={name}: two players who take turns need our own strategy (DDP's "
+                          "wrapper fails); leave it out, and trainer.devices > 1 chooses trainer.strategy=gan")
+    return strategy
 
 
 def _batch_norms(network: nn.Module) -> list[str]:

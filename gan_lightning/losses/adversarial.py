@@ -7,10 +7,12 @@ Logits have any shape (N, *): one score per sample, or one per patch. Nothing he
 
 from typing import Protocol
 
+import torch
 from torch import Tensor
 from torch.nn.functional import relu, softplus
 
 from gan_lightning.errors import ConfigError
+from gan_lightning.joint import joint_mean
 
 
 class AdversarialLoss(Protocol):
@@ -105,13 +107,16 @@ class Wasserstein:
 
 
 class RelativisticAverage:
-    """Is a real more realistic than the average fake, and the reverse (Jolicoeur-Martineau 2019, eq. 10 and 11)."""
+    """Is a real more realistic than the average fake, and the reverse (Jolicoeur-Martineau 2019, eq. 10 and 11).
+
+    The average is over the joint batch of all devices, or else the loss would change with their number.
+    """
 
     uses_real_in_g = True
 
     def d_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        return (softplus(fake_logits.mean() - real_logits).mean()
-                + softplus(fake_logits - real_logits.mean()).mean())
+        real_mean, fake_mean = joint_mean(torch.stack([real_logits.mean(), fake_logits.mean()]))
+        return softplus(fake_mean - real_logits).mean() + softplus(fake_logits - real_mean).mean()
 
     def g_loss(self, fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
         return self.d_loss(fake_logits, real_logits)  # the same game with the roles swapped

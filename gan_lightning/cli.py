@@ -31,11 +31,14 @@ from gan_lightning.config.explain import (
     one_line,
     unlisted_setting,
 )
+from gan_lightning.config.started import know_local_rank
 from gan_lightning.config.tree import VERSION_BASE, Tree
 from gan_lightning.errors import ConfigError, UserError
+from gan_lightning.stopping import INTERRUPTED, Signals
+from gan_lightning.sweeps.following import PARENT, follow
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
-FAILED, BAD_CONFIG, INTERRUPTED = 1, 2, 130  # exit codes; 2 is argparse's too
+FAILED, BAD_CONFIG = 1, 2  # exit codes; 2 is argparse's too
 COMPOSING = (UserError, HydraException, OmegaConfBaseException, YAMLError)
 RUNNING = (UserError, HydraException, OmegaConfBaseException)
 
@@ -73,11 +76,14 @@ def run(task: Task, config_name: str, folder: Path | None = None) -> None:
     Args:
         folder: of the YAML files; ours if not given.
 
-    Exits with 2 if the config is wrong, with 1 after any other UserError, with 130 after Ctrl-C. All
-    other exceptions pass, with their trace.
+    Exits with 2 if the config is wrong, with 1 after any other UserError, with 130 after Ctrl-C, and with 75 after
+    SIGTERM or SIGUSR1 to a training: saved, run it again. All other exceptions pass, with their trace.
     """
     schema.register()
+    know_local_rank()
     _make_folder_importable()
+    if PARENT in os.environ:
+        follow()
     users_choice = os.environ.get(FULL_ERROR)
     try:
         folder = folder or conf_dir()
@@ -110,7 +116,7 @@ def _launch(start: Callable[[], None], tree: Tree) -> None:
         start()
     except ConfigCompositionException as error:
         path = unlisted_setting(error, _arguments().overrides, tree)
-        if path is None:
+        if path is None or not any(arg.startswith(f"{path}=") for arg in sys.argv[1:]):
             raise
         # The class takes it, its YAML only does not list it: that is no reason to refuse it.
         sys.argv[1:] = [f"+{arg}" if arg.startswith(f"{path}=") else arg for arg in sys.argv[1:]]
@@ -135,6 +141,7 @@ def _job(task: Task, users_choice: str | None) -> Task:
             raise _Stop from fault
 
     job.__module__ = task.__name__.lstrip("_")  # Hydra names the job and its log file after this
+    job.users_choice = users_choice  # a sweep's jobs get it too
     return job
 
 
@@ -220,9 +227,10 @@ def _set(name: str, value: str | None) -> None:
 
 
 def _train(cfg: DictConfig) -> Any:
-    from gan_lightning import training
+    with Signals():  # which may come while all this is imported
+        from gan_lightning import training
 
-    return training.train(cfg)
+        return training.train(cfg)
 
 
 def _sample(cfg: DictConfig) -> Any:

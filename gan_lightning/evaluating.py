@@ -76,6 +76,9 @@ def _checkpoints(cfg: DictConfig) -> tuple[dict[str, Result], Path]:
 def _checkpoint(cfg: DictConfig, run: str) -> Result:
     gan = load(run, cfg.device, cfg.ema)
     config = OmegaConf.create(gan.config)
+    if cfg.data is None and str(config.data.get("root")).startswith("pipe:"):
+        raise ConfigError(f"{run}: its data come from a command, data.root={config.data.root!r}, which a checkpoint "
+                          "must not run by itself: give data=webdataset and data.root=... yourself")
     data: ImageData = instantiate(cfg.data if cfg.data is not None else config.data)
     for name in ("resolution", "channels", *(["num_classes"] if gan.num_classes else [])):
         if getattr(data, name) != config.data[name]:

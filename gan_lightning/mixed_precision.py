@@ -17,9 +17,9 @@ SMALLEST_SCALE = 2.0**-24
 class TwoPlayerPrecision(MixedPrecision):
     """Autocast to bfloat16 or float16; in float16 each player's loss has a scale of its own.
 
-    The gradients of D and of G differ by orders of magnitude, and so do the scales at which they fit float16 (Micikevicius
-    et al. 2018, sec. 3.2). An overflow therefore lowers that player's scale, skips that player's step, and is
-    counted; the other player does not notice. Nothing here waits for the device.
+    The gradients of D and of G differ by orders of magnitude, and so do the scales at which they fit float16
+    (Micikevicius et al. 2018, sec. 3.2). An overflow therefore lowers that player's scale, skips that player's step,
+    and is counted; the other player does not notice. Nothing here waits for the device.
 
     The module says whose turn it is: `module.moving`, "d" or "g".
     """

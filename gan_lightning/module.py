@@ -17,8 +17,10 @@ from gan_lightning import __version__
 from gan_lightning.checkpoint import FORMAT
 from gan_lightning.errors import TrainingDiverged
 from gan_lightning.journal import Journal, Row
+from gan_lightning.mixed_precision import TwoPlayerPrecision
 from gan_lightning.optim import Optimisation
 from gan_lightning.randomness import seed_step
+from gan_lightning.shares import local
 from gan_lightning.tasks.base import Batch, Clock, Task
 
 
@@ -39,10 +41,12 @@ class GANModule(L.LightningModule):
         self.ema = optim.ema(task.g) if optim.ema else None
         self.weights = {"d": _trainable(task.d), "g": _trainable(task.g)}
         self.batches_per_step = task.n_critic * optim.accumulate
+        self.moving = "d"  # the player whose turn it is
         self.steps = 0  # rounds played, which are G's steps
         self.nimg = self.nimg_before = 0  # real images seen by D on all devices: now, and before this round
         self.lr_scale = 1.0  # of both learning rates, on top of the decay
         self.recovery: Callable[[TrainingDiverged], bool] | None = None  # may set a diverged run right
+        self.stopped: str | None = None  # why a run ends before its length: "interrupted", "watchdog", "pruned"
         self.journal = Journal()
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
@@ -76,6 +80,7 @@ class GANModule(L.LightningModule):
 
     def _backward(self, player: str, batches: list[Batch], clock: Clock) -> None:
         """Leaves the gradient of the player's loss, averaged over `batches`, on the player's weights."""
+        self.moving = player
         loss_on = self.task.d_loss if player == "d" else self.task.g_loss
         with _frozen(self.weights["g" if player == "d" else "d"]):
             for weight in self.weights[player]:
@@ -111,13 +116,12 @@ class GANModule(L.LightningModule):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         # Gradients are averaged over devices here, and Lightning has unscaled them unless the optimizer is fused.
-        player = "d" if optimizer is self.optimizers()[0].optimizer else "g"
-        if self.optim.clip[player] is None:
+        if self.optim.clip[self.moving] is None:
             return
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
             scaler.unscale_(optimizer)
-        nn.utils.clip_grad_norm_(self.weights[player], self.optim.clip[player])
+        nn.utils.clip_grad_norm_(self.weights[self.moving], self.optim.clip[self.moving])
 
     # What callbacks use
 
@@ -135,7 +139,9 @@ class GANModule(L.LightningModule):
         """Raises TrainingDiverged if a loss or a weight is NaN or infinite on any device and `recovery` cannot help."""
         try:
             self.journal.check(self._average)
-            norms = torch._foreach_norm([weight.detach() for weight in self.parameters()])
+            if isinstance(self.trainer.precision_plugin, TwoPlayerPrecision):
+                self.trainer.precision_plugin.check()
+            norms = torch._foreach_norm([local(weight.detach()) for weight in self.parameters()])
             if not self._average(torch.stack(norms).float().sum()).isfinite():
                 raise TrainingDiverged(f"a weight became infinite or not a number by generator step {self.steps - 1}")
         except TrainingDiverged as error:
@@ -145,11 +151,12 @@ class GANModule(L.LightningModule):
     def fold_losses(self) -> Row:
         """Mean losses since the last call, over all devices; none after a recovery."""
         self.check_finite()
-        return self.journal.fold(self._average)
+        row, precision = self.journal.fold(self._average), self.trainer.precision_plugin
+        return row | precision.statistics() if row and isinstance(precision, TwoPlayerPrecision) else row
 
     def restore(self, checkpoint: dict[str, Any]) -> None:
         """Weights, averages and optimizers become those of `checkpoint`; clock and random numbers go on."""
-        self.load_state_dict(checkpoint["state_dict"])
+        self.trainer.strategy.load_model_state_dict(checkpoint)
         self.trainer.strategy.load_optimizer_state_dict(checkpoint)
         self._take_settings()
         precision = self.trainer.precision_plugin
@@ -171,12 +178,14 @@ class GANModule(L.LightningModule):
         runs = {logger.continues: logger.version for logger in self.loggers
                 if isinstance(getattr(logger, "continues", None), str)}
         checkpoint["gan_lightning"] = {"format": FORMAT, "version": __version__, "steps": self.steps, "nimg": self.nimg,
-                                       "lr_scale": self.lr_scale, "journal": self.journal.state_dict(), "runs": runs}
+                                       "nimg_before": self.nimg_before, "lr_scale": self.lr_scale,
+                                       "journal": self.journal.state_dict(), "runs": runs}
         checkpoint["config"] = self.config
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         state = checkpoint["gan_lightning"]
-        self.steps, self.nimg, self.nimg_before = state["steps"], state["nimg"], state["nimg"]
+        self.steps, self.nimg = state["steps"], state["nimg"]
+        self.nimg_before = state.get("nimg_before", self.nimg)
         self.lr_scale = state.get("lr_scale", 1.0)
         self.journal.load_state_dict(state["journal"])
 

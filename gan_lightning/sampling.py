@@ -82,12 +82,17 @@ class GAN:
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """The network in eval mode, every part of it afterwards in the mode it was in."""
+        """The network in eval mode, every part of it afterwards in the mode it was in.
+
+        Uncompiled: batches of another size, or the other mode, would each be compiled anew.
+        """
         modes = {module: module.training for module in self.network.modules()}
+        compiled, self.network._compiled_call_impl = self.network._compiled_call_impl, None
         self.network.eval()
         try:
             yield
         finally:
+            self.network._compiled_call_impl = compiled
             for module, training in modes.items():
                 module.training = training
 

@@ -14,6 +14,7 @@ from gan_lightning import __version__
 from gan_lightning.callbacks.scores import Scores
 from gan_lightning.checkpoint import BEST, LAST, write_atomically
 from gan_lightning.module import GANModule
+from gan_lightning.writing import Writing
 
 PACKAGES = ("torch", "lightning", "hydra-core", "torchmetrics", "torch-fidelity", "wandb")
 
@@ -23,6 +24,7 @@ def summarise(module: GANModule, trainer: L.Trainer, run_dir: Path) -> dict[str,
     seconds, rows = module.journal.seconds, module.journal.rows
     scores = next((callback for callback in trainer.callbacks if isinstance(callback, Scores)), None)
     summary = {
+        "ended": module.stopped or "finished",
         "kimg": module.nimg / 1000,
         "g_steps": module.steps,
         "d_steps": module.steps * module.task.n_critic,
@@ -41,7 +43,8 @@ def summarise(module: GANModule, trainer: L.Trainer, run_dir: Path) -> dict[str,
     }
     if trainer.is_global_zero:
         text = json.dumps(summary, indent=2) + "\n"
-        write_atomically(run_dir / "summary.json", lambda file: file.write(text.encode()))
+        path = run_dir / "summary.json"
+        Writing(path.name).attempt(lambda: write_atomically(path, lambda file: file.write(text.encode())))
     return summary
 
 

@@ -7,7 +7,15 @@ import time
 import pytest
 import torch
 
-from gan_lightning.checkpoint import locate, newest, read_checkpoint, write_atomically
+from gan_lightning.checkpoint import (
+    DamagedCheckpoint,
+    checkpoints_in,
+    locate,
+    newest_run,
+    read_checkpoint,
+    replace_by_link,
+    write_atomically,
+)
 from gan_lightning.errors import CheckpointError
 
 
@@ -87,9 +95,66 @@ def test_locate(tmp_path):
         locate(tmp_path / "nowhere")
 
 
-def test_newest(tmp_path):
-    assert newest(tmp_path / "new") is None
-    old, new = (saved(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("a", "b"))
-    os.utime(new, (1, 1))
-    assert newest(tmp_path / "new") == old
-    assert newest(tmp_path / "b") == new  # its own, though older
+def test_newest_run(tmp_path):
+    assert newest_run(tmp_path / "new") is None
+    a, b = (saved(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("a", "b"))
+    os.utime(b, (1, 1))
+    assert newest_run(tmp_path / "new") == tmp_path / "a"
+
+
+def test_the_order_in_which_checkpoints_are_tried(tmp_path):
+    names = ["best", "healthy", "kimg_000002.000", "kimg_000010.500", "last", "previous"]
+    assert checkpoints_in(tmp_path) == []
+    for name in names:
+        saved(tmp_path / "checkpoints" / f"{name}.ckpt")
+    tried = ["last", "previous", "kimg_000010.500", "kimg_000002.000", "best", "healthy"]
+    assert [path.stem for path in checkpoints_in(tmp_path)] == tried
+    assert checkpoints_in(tmp_path / "checkpoints") == checkpoints_in(tmp_path)
+    assert checkpoints_in(tmp_path / "checkpoints" / "last.ckpt") == []  # a file is that file
+
+
+def test_damage_is_told_from_foreign_files(tmp_path):
+    path = saved(tmp_path / "a.ckpt", x=torch.ones(999))
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(DamagedCheckpoint):
+        read_checkpoint(path)
+    torch.save({"state_dict": {}}, path)
+    with pytest.raises(CheckpointError) as error:
+        read_checkpoint(path)
+    assert not isinstance(error.value, DamagedCheckpoint)  # no reason to put another in its place
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_replace_by_link(tmp_path, monkeypatch, links):
+    if not links:
+        def no_links(*_):
+            raise PermissionError(1, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", no_links)
+    a, b, c = (saved(tmp_path / f"{name}.ckpt", x=name) for name in "abc")
+    replace_by_link(a, b)
+    replace_by_link(a, b)  # the same file already
+    os.replace(c, a)
+    assert (read_checkpoint(a)["x"], read_checkpoint(b)["x"]) == ("c", "a")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.ckpt", "b.ckpt"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", [50, 3_000, 300_000])
+def test_a_full_disk(tmp_path, limit):
+    """The system refuses to write more than `limit` bytes: an OSError, though torch raises something else, and the old
+    file is what it was."""
+    path = saved(tmp_path / "a.ckpt", x=torch.zeros(100_000))
+    before = path.read_bytes()
+    program = (
+        "import resource, sys, torch; from gan_lightning.checkpoint import write_atomically\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))\n"
+        "content = {'gan_lightning': {'format': 1, 'version': '0'}, 'x': torch.ones(100_000), 'y': list(range(9999))}\n"
+        "try:\n"
+        "    write_atomically(sys.argv[1], lambda file: torch.save(content, file))\n"
+        "except OSError as error:\n"
+        "    print(error.strerror)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(path), str(limit)], capture_output=True, text=True)
+    assert done.stdout == "File too large\n", done.stderr
+    assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["a.ckpt"]

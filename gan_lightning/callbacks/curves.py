@@ -10,6 +10,7 @@ from gan_lightning.checkpoint import write_atomically
 from gan_lightning.journal import Row
 from gan_lightning.module import GANModule
 from gan_lightning.pictures import figure_png, new_figure
+from gan_lightning.writing import Writing
 
 HEALTH = ("health/d_pairs", "health/diversity", "health/distance")
 """What the watchdog measures that is worth a panel."""
@@ -24,11 +25,13 @@ class Curves(EveryKimg):
 
     def __init__(self, every_kimg: float = 20.0):
         super().__init__(every_kimg)
+        self._writing = Writing("curves.png")
 
     def act(self, trainer: L.Trainer, module: GANModule) -> None:
         if trainer.is_global_zero and module.journal.rows:
             png = draw_curves(module.journal.rows, _reals(trainer))
-            write_atomically(Path(trainer.default_root_dir) / "curves.png", lambda file: file.write(png))
+            path = Path(trainer.default_root_dir) / "curves.png"
+            self._writing.attempt(lambda: write_atomically(path, lambda file: file.write(png)))
 
 
 def _reals(trainer: L.Trainer) -> dict[str, float]:

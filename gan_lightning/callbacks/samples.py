@@ -10,6 +10,8 @@ from gan_lightning.callbacks.every_kimg import EveryKimg
 from gan_lightning.module import GANModule
 from gan_lightning.pictures import picture, save_png
 from gan_lightning.sampling import GAN
+from gan_lightning.shares import whole
+from gan_lightning.writing import Writing
 
 
 class Samples(EveryKimg):
@@ -24,18 +26,22 @@ class Samples(EveryKimg):
     def __init__(self, every_kimg: float = 20.0, n: int = 100):
         super().__init__(every_kimg)
         self.n = n
+        self._writing = Writing("samples/*.png")
 
     def on_train_start(self, trainer: L.Trainer, module: GANModule) -> None:
+        super().on_train_start(trainer, module)
         if module.nimg == 0:
             self._act_once(trainer, module)
 
     def act(self, trainer: L.Trainer, module: GANModule) -> None:
         module.check_finite()  # on all devices, before one of them goes on alone
-        if not trainer.is_global_zero:
+        with whole(module.sampler):
+            pixels = self._draw(trainer, module) if trainer.is_global_zero else None
+        if pixels is None:
             return
-        pixels = self._draw(trainer, module)
         kimg = module.nimg / 1000
-        save_png(Path(trainer.default_root_dir) / "samples" / f"kimg_{kimg:010.3f}.png", pixels)
+        path = Path(trainer.default_root_dir) / "samples" / f"kimg_{kimg:010.3f}.png"
+        self._writing.attempt(lambda: save_png(path, pixels))
         for logger in trainer.loggers:
             if hasattr(logger, "log_picture"):
                 logger.log_picture("samples", pixels, kimg, module.nimg)

@@ -11,6 +11,7 @@ import lightning as L
 
 from gan_lightning.callbacks.every_kimg import EveryKimg
 from gan_lightning.checkpoint import BEST, read_checkpoint, write_atomically
+from gan_lightning.checkpoint_io import save
 from gan_lightning.data.base import ImageData
 from gan_lightning.errors import CheckpointError
 from gan_lightning.metrics.collecting import ImageSet
@@ -21,6 +22,8 @@ from gan_lightning.metrics.together import on_first, together
 from gan_lightning.module import GANModule
 from gan_lightning.pictures import save_png
 from gan_lightning.sampling import GAN
+from gan_lightning.shares import whole
+from gan_lightning.writing import Writing
 
 log = logging.getLogger("gan_lightning")
 DEAR = 0.5  # share of the time between evaluations from which on their cost is worth a word
@@ -39,43 +42,49 @@ class Scores(EveryKimg):
         self.last: dict[str, Any] | None = None  # Result.to_dict() and kimg of the newest evaluation
         self.best: dict[str, Any] | None = None  # principal name, deciding scores and kimg of the best
         self._finished, self._told = time.monotonic(), False
+        self._writing = {what: Writing(what) for what in ("best.ckpt", "pictures of scores")}
 
     def setup(self, trainer: L.Trainer, module: GANModule, stage: str) -> None:
         self.evaluation.agree(self.data)
 
     def on_train_start(self, trainer: L.Trainer, module: GANModule) -> None:
+        if trainer.ckpt_path:
+            self.best = on_first(lambda: self._bring_best(trainer, module))
+        super().on_train_start(trainer, module)
         if module.nimg == 0:
             self._act_once(trainer, module)
-        elif self.best is not None and not on_first(lambda: self._bring_best(trainer)):
-            self.best = None
 
-    def _bring_best(self, trainer: L.Trainer) -> bool:
-        """Whether the best checkpoint so far is there: a run that goes on in another directory takes it along."""
-        here = Path(trainer.default_root_dir) / BEST
-        before = Path(trainer.ckpt_path or "").with_name(BEST.name)
-        for path in (here, before):
+    def _bring_best(self, trainer: L.Trainer, module: GANModule) -> dict[str, Any] | None:
+        """What is known of the best checkpoint, if that is there.
+
+        A run that goes on in another directory takes it along. One that was interrupted after it, and before the next
+        `last.ckpt`, leaves one that is newer than the state to go on from.
+        """
+        here, before = Path(trainer.default_root_dir) / BEST, Path(trainer.ckpt_path).with_name(BEST.name)
+        nimg = round(1000 * self.best["kimg"]) if self.best else None
+        for path in dict.fromkeys((here, before)):
             with suppress(CheckpointError):
-                if read_checkpoint(path)["gan_lightning"]["nimg"] == round(1000 * self.best["kimg"]):
-                    if path != here:
-                        write_atomically(here, partial(_copy, path))
-                    return True
-        return False
-
-    def on_train_end(self, trainer: L.Trainer, module: GANModule) -> None:
-        if not trainer.should_stop:  # interrupted: whoever asked for that waits, and the run will go on
-            super().on_train_end(trainer, module)
+                content = read_checkpoint(path)
+                saved = content["gan_lightning"]["nimg"]
+                if path == here and saved > module.nimg:
+                    return content["callbacks"].get(self.state_key, {}).get("best")
+                if saved == nimg and (path == here or self._writing["best.ckpt"].attempt(
+                        lambda path=path: write_atomically(here, partial(_copy, path)))):
+                    return self.best
+        return None
 
     def act(self, trainer: L.Trainer, module: GANModule) -> None:
         module.check_finite()
         begin = time.monotonic()
         fakes = together(lambda: self._fakes(module))
-        result = self.evaluation.measure(fakes, self.data, module.device, _generator(module))
+        with whole(module.sampler):
+            result = self.evaluation.measure(fakes, self.data, module.device, _generator(module))
         kimg = module.nimg / 1000
         self.last = result.to_dict() | {"kimg": kimg}
         module.record({f"metrics/{name}": value for name, value in result.values().items()})
         self._keep_best(trainer, module, result)
         if trainer.is_global_zero:
-            _show(trainer, module, result)
+            self._show(trainer, module, result)
         self._tell_cost(module, begin)
 
     def _fakes(self, module: GANModule) -> ImageSet:
@@ -92,8 +101,20 @@ class Scores(EveryKimg):
             before = {}
         if result.better_than(before):
             scores = {name: result.scores[name].to_dict() for name in result.deciding}
-            self.best = {"name": result.main, "scores": scores, "kimg": module.nimg / 1000}
-            trainer.save_checkpoint(Path(trainer.default_root_dir) / BEST)
+            best, self.best = self.best, {"name": result.main, "scores": scores, "kimg": module.nimg / 1000}
+            reason = save(trainer, Path(trainer.default_root_dir) / BEST)
+            if reason:
+                self.best = best  # which is what the file still holds
+                self._writing["best.ckpt"].failed(reason)
+
+    def _show(self, trainer: L.Trainer, module: GANModule, result: Result) -> None:
+        """Writes the pictures that come with the scores, the newest in place of the last."""
+        for name, pixels in result.pictures.items():
+            path = Path(trainer.default_root_dir) / f"{name}.png"
+            self._writing["pictures of scores"].attempt(lambda path=path, pixels=pixels: save_png(path, pixels))
+            for logger in trainer.loggers:
+                if hasattr(logger, "log_picture"):
+                    logger.log_picture(name, pixels, module.nimg / 1000, module.nimg)
 
     def _tell_cost(self, module: GANModule, begin: float) -> None:
         now = time.monotonic()
@@ -118,12 +139,3 @@ def _copy(path: Path, file: BinaryIO) -> None:
 
 def _generator(module: GANModule) -> dict[str, Any]:
     return {"averaged": module.ema is not None, "batch_norm": "running", "truncation": None}
-
-
-def _show(trainer: L.Trainer, module: GANModule, result: Result) -> None:
-    """Writes the pictures that come with the scores, the newest in place of the last."""
-    for name, pixels in result.pictures.items():
-        save_png(Path(trainer.default_root_dir) / f"{name}.png", pixels)
-        for logger in trainer.loggers:
-            if hasattr(logger, "log_picture"):
-                logger.log_picture(name, pixels, module.nimg / 1000, module.nimg)

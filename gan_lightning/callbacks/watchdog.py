@@ -1,6 +1,7 @@
 """A watch on the run's health."""
 
 import logging
+from contextlib import suppress
 from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
@@ -10,17 +11,20 @@ import torch
 from torch import Tensor, nn
 
 from gan_lightning.callbacks.every_kimg import EveryKimg
-from gan_lightning.checkpoint import LAST, read_checkpoint
+from gan_lightning.checkpoint import HEALTHY, LAST, read_checkpoint, replace_by_link
+from gan_lightning.checkpoint_io import save
 from gan_lightning.data.base import to_float
-from gan_lightning.errors import ConfigError, TrainingDiverged, UserError
+from gan_lightning.errors import CheckpointError, ConfigError, TrainingDiverged, UserError
 from gan_lightning.health import Health, Look, energy_distance, mean_distance, share_of_pairs
-from gan_lightning.metrics.together import together
+from gan_lightning.metrics.together import on_first, together
 from gan_lightning.module import GANModule
 from gan_lightning.sampling import GAN
+from gan_lightning.shares import gradient_norm, whole
+from gan_lightning.writing import Writing
 
 log = logging.getLogger("gan_lightning")
-HEALTHY = LAST.with_name("healthy.ckpt")
-"""The state at the last look that found nothing wrong."""
+HEALTHY_BEFORE = HEALTHY.with_name("healthy_before.ckpt")
+"""The one that `last.ckpt` knows of, if `healthy.ckpt` is newer than that."""
 COARSE = 64
 
 ADVICE = {
@@ -61,6 +65,8 @@ class Watchdog(EveryKimg):
         self.on_alarm, self.lr_factor, self.max_rollbacks, self.n = on_alarm, lr_factor, max_rollbacks, n
         self.health = Health(collapse_below, won_above, patience, settle, settle_steps, near, nearer, largest_gap)
         self.rollbacks = 0
+        self.healthy: int | None = None  # images seen at the last look that found nothing wrong
+        self._writing = Writing(HEALTHY.name)
         self._stopped = ""
         self._reals: tuple[Tensor, Tensor | None] | None = None
 
@@ -79,7 +85,7 @@ class Watchdog(EveryKimg):
             if self.on_alarm == "rollback":
                 break  # one answers all that was wrong at this look
         if self.on_alarm == "rollback" and self.health.well:
-            trainer.save_checkpoint(Path(trainer.default_root_dir) / HEALTHY)
+            self._save(trainer, module)
 
     def on_fit_end(self, trainer: L.Trainer, module: GANModule) -> None:
         module.recovery = None
@@ -93,7 +99,7 @@ class Watchdog(EveryKimg):
         if logits is None:  # no step since the process began
             return {}
         values = _of_logits(*(t.flatten().float() for t in logits), _boundary(module))
-        values |= {f"{player}_gradient": _gradient_norm(trainer, module, i) for i, player in enumerate(("d", "g"))}
+        values |= {f"{player}_gradient": _gradient_norm(module, i) for i, player in enumerate(("d", "g"))}
         values |= self._of_samples(trainer, module)
         values = dict(zip(values, module._average(torch.stack([
             torch.as_tensor(value).float().to(module.device) for value in values.values()])).tolist(), strict=True))
@@ -109,7 +115,8 @@ class Watchdog(EveryKimg):
         real, label = self._reals
         gan = GAN(module.task, module.task.g, module.config)
         label = label.cpu() if gan.num_classes and label is not None else None
-        fake = _coarse(gan.sample(len(real), seed=module.seed, label=label))
+        with whole(module.task.g):
+            fake = _coarse(gan.sample(len(real), seed=module.seed, label=label))
         return {"diversity": mean_distance(fake, label) / mean_distance(real, label),
                 "distance": energy_distance(fake, real)}
 
@@ -123,6 +130,14 @@ class Watchdog(EveryKimg):
 
     # What is done about it
 
+    def _save(self, trainer: L.Trainer, module: GANModule) -> None:
+        folder, before = Path(trainer.default_root_dir), self.healthy
+        self.healthy = module.nimg
+        reason = on_first(lambda: _keep_what_last_knows(folder)) or save(trainer, folder / HEALTHY)
+        if reason:
+            self.healthy = before
+            self._writing.failed(reason)
+
     def _raise_alarm(self, trainer: L.Trainer, module: GANModule, kind: str, words: str) -> None:
         if self.on_alarm == "rollback":
             if not self._go_back(trainer, module, words):
@@ -133,13 +148,12 @@ class Watchdog(EveryKimg):
             log.warning("watchdog, %.4g kimg: %s", module.nimg / 1000, message)
         if self.on_alarm == "stop":
             self._stopped = self._stopped or message
-            trainer.should_stop = True
+            module.stopped, trainer.should_stop = "watchdog", True
 
     def _go_back(self, trainer: L.Trainer, module: GANModule, words: str) -> bool:
         """Whether there was something to go back to. Called on all devices."""
         folder = Path(trainer.default_root_dir)
-        found = next((folder / name for name in (HEALTHY, LAST) if (folder / name).exists()), None)
-        path = trainer.strategy.broadcast(found)
+        path = on_first(lambda: self._healthy_in(folder))
         if path is None:
             return False
         if self.rollbacks >= self.max_rollbacks:
@@ -155,12 +169,34 @@ class Watchdog(EveryKimg):
                         module.lr_scale, self.rollbacks, self.max_rollbacks)
         return True
 
+    def _healthy_in(self, folder: Path) -> Path | None:
+        """What to go back to; not a state that a run before an interruption reached, and this one has not."""
+        for name in (HEALTHY, HEALTHY_BEFORE) if self.healthy is not None else ():
+            with suppress(CheckpointError):
+                if read_checkpoint(folder / name)["gan_lightning"]["nimg"] == self.healthy:
+                    return folder / name
+        return folder / LAST if (folder / LAST).exists() else None
+
     def state_dict(self) -> dict[str, Any]:
-        return {"health": self.health.state_dict(), "rollbacks": self.rollbacks}
+        return {"health": self.health.state_dict(), "rollbacks": self.rollbacks, "healthy": self.healthy}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.health.load_state_dict(state["health"])
-        self.rollbacks = state["rollbacks"]
+        self.rollbacks, self.healthy = state["rollbacks"], state.get("healthy")
+
+
+def _keep_what_last_knows(folder: Path) -> str | None:
+    """Keeps a healthy state that is older than `last.ckpt`, to which a run that goes on from there may have to go back.
+
+    Returns why the system did not let it.
+    """
+    healthy, last = folder / HEALTHY, folder / LAST
+    try:
+        if healthy.exists() and last.exists() and healthy.stat().st_mtime_ns <= last.stat().st_mtime_ns:
+            replace_by_link(healthy, folder / HEALTHY_BEFORE)
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
 
 
 def _boundary(module: GANModule) -> float | None:
@@ -183,12 +219,7 @@ def _of_logits(real: Tensor, fake: Tensor, boundary: float | None) -> dict[str, 
     return values
 
 
-def _gradient_norm(trainer: L.Trainer, module: GANModule, player: int) -> Tensor:
-    """Of the last step, as the optimizer used it: averaged over devices, clipped if it is, unscaled."""
-    weights = module.weights["dg"[player]]
-    norm = torch.stack(torch._foreach_norm([w.grad for w in weights if w.grad is not None])).float().norm()
-    scaler = getattr(trainer.precision_plugin, "scaler", None)
-    fused = getattr(module.optimizers()[player].optimizer, "_step_supports_amp_scaling", False)
-    if scaler is not None and fused and module.optim.clip["dg"[player]] is None:
-        norm = norm / scaler.get_scale()  # a fused optimizer unscales within its step and leaves them as they were
-    return norm
+def _gradient_norm(module: GANModule, player: int) -> Tensor:
+    """Of the last step, as the optimizer used it: averaged over devices, clipped if it is, unscaled (a fused optimizer
+    that is given a loss scale unscales the gradients in place)."""
+    return gradient_norm(module.weights["dg"[player]])

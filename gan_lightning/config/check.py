@@ -45,6 +45,13 @@ def check(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
     _check_values(cfg, "", cfg)  # last, as an interpolation may look at the data
 
 
+def check_node(cfg: DictConfig, path: str) -> None:
+    """The same for one node with a `_target_`, such as `hydra.sweeper`, which `cfg` has at `path`."""
+    node = OmegaConf.select(cfg, path)
+    _check_mapping(node, path, OBJECT)
+    _check_values(node, path, cfg)
+
+
 def unknown_setting(path: str, known: Sequence[str], allowed: str = "") -> ConfigError:
     hint = did_you_mean_setting(path, known)
     return ConfigError(f"no setting {path!r}{hint or allowed}")

@@ -123,7 +123,7 @@ def _known_without(path: str, overrides: Sequence[str], tree: Tree) -> list[str]
     choices = [override for override in others if "." not in key_of(override)]
     for attempt in (others, choices, []):
         try:
-            return tree.settings(tuple(attempt))
+            return tree.settings(tuple(attempt), path.startswith("hydra."))
         except (HydraException, OmegaConfBaseException, YAMLError, UserError):
             continue
     return []

@@ -4,6 +4,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from gan_lightning.config.started import started
 from gan_lightning.errors import ConfigError
 
 GRADIENT_TERMS = "gan_lightning.terms.gradient."
@@ -61,6 +62,7 @@ def register() -> None:
         "critic_norm": critic_norm,
         "image_channels": image_channels,
         "image_classes": image_classes,
+        "started": started,
     }.items():
         OmegaConf.register_new_resolver(name, function, replace=True)
 

@@ -28,8 +28,11 @@ class Config:
     | `ckpt_path`     | checkpoint to continue from                                                  |
     | `seed`          | decides every random number                                                  |
     | `channels_last` | memory format of the networks and images                                     |
+    | `tf32`          | whether float32 products on a GPU may be rounded to TensorFloat-32            |
+    | `compile`       | whether torch.compile makes both networks faster, at the cost of a slow start |
+    | `allow_changes` | whether a resumed run may have another model than its checkpoint             |
 
-    `term`, `score` and `experiment` are groups that only set these, and have no key of their own.
+    `term`, `score`, `experiment` and `hparams_search` are groups that only set these, and have no key of their own.
     """
 
     data: Any = MISSING
@@ -45,6 +48,9 @@ class Config:
     ckpt_path: str | None = None
     seed: int = 0
     channels_last: bool = True
+    tf32: bool = True
+    compile: bool = False
+    allow_changes: bool = False
 
 
 @dataclass
@@ -85,6 +91,9 @@ class EvaluateConfig:
 def register() -> None:
     """Makes them known to Hydra as `schema`, `sample_schema`, `evaluate_schema`; calling it again changes nothing."""
     store = ConfigStore.instance()
+    # Hydra copies the whole store for each group that it looks into, most of the time that `--help` takes. What
+    # it loads from there it copies once more, so one store can serve all.
+    ConfigStore.__deepcopy__ = lambda store, memo: store
     store.store(name="schema", node=Config)
     store.store(name="sample_schema", node=SampleConfig)
     store.store(name="evaluate_schema", node=EvaluateConfig)

@@ -9,6 +9,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 
 from gan_lightning.config.check import settings_of
+from gan_lightning.config.suggest import paths_of
 
 VERSION_BASE = "1.3"
 
@@ -20,11 +21,12 @@ class Tree:
         self.folder, self.config_name, self.searchpath = str(folder), config_name, list(searchpath)
         self.settings = lru_cache(self._settings)
 
-    def _settings(self, overrides: tuple[str, ...]) -> list[str]:
-        """Groups, and the paths that can be set under these overrides. Errors: all that Hydra raises."""
+    def _settings(self, overrides: tuple[str, ...], of_hydra: bool = False) -> list[str]:
+        """Groups, and the paths that can be set under these overrides; or those of Hydra itself, such as
+        `hydra.launcher.n_jobs`. Errors: all that Hydra raises."""
         with hydra.initialize_config_dir(self.folder, version_base=VERSION_BASE):
-            cfg = hydra.compose(self.config_name, [*overrides, *self.searchpath])
-        return [*self.groups, *settings_of(cfg)]
+            cfg = hydra.compose(self.config_name, [*overrides, *self.searchpath], return_hydra_config=of_hydra)
+        return paths_of(cfg.hydra, "hydra.") if of_hydra else [*self.groups, *settings_of(cfg)]
 
     @cached_property
     def groups(self) -> list[str]:

@@ -84,7 +84,7 @@ def read_reference(shards: Shards, decoder: Decoder, most: int) -> tuple[InMemor
 
     def read(piece: Piece) -> list[tuple[Sample, tuple[FileKind, np.ndarray] | None, str]]:
         with closing(Reader(shards)) as reader:
-            return [(sample, *_look(sample, decoder)) for sample in reader.read([piece])]
+            return [(sample._replace(image=b""), *_look(sample, decoder)) for sample in reader.stream(piece)]
 
     with ThreadPoolExecutor(THREADS) as pool:
         for sample, result, reason in chain.from_iterable(pool.map(read, pieces)):

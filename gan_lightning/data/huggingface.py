@@ -1,5 +1,7 @@
 """Data sets of the Hugging Face Hub, or folders in the formats that its library reads, streamed: `data=huggingface`."""
 
+import glob
+import json
 import logging
 import os
 import re
@@ -69,7 +71,7 @@ class HuggingFace(StreamedData):
         arguments = {"path": str(path) if path.exists() else self.path, "name": self.name, "revision": self.revision}
         if any((path / mark).exists() for mark in ("state.json", "dataset_dict.json")):  # made by save_to_disk
             folders = {folder.name: folder for folder in path.iterdir() if (folder / "state.json").exists()}
-            files = {name: f"{folder}/*.arrow" for name, folder in (folders or {"train": path}).items()}
+            files = {name: _saved(folder) for name, folder in (folders or {"train": path}).items()}
             arguments = {"path": "arrow", "data_files": files}
         with _quiet():
             try:
@@ -224,3 +226,12 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(levels[name])
         if shown:
             library().enable_progress_bars()
+
+
+def _saved(folder: Path) -> list[str]:
+    """The files of a split that `save_to_disk` made; others beside them are caches of `map` and `filter`."""
+    try:
+        listed = json.loads((folder / "state.json").read_text())["_data_files"]
+        return [glob.escape(str(folder / one["filename"])) for one in listed]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{folder / 'state.json'} cannot be read as a list of data files ({error})") from error

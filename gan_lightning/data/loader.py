@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 from gan_lightning.data.images import mirror
 from gan_lightning.data.sources import InMemory, Source
 from gan_lightning.errors import UserError
+from gan_lightning.stopping import outlast_signals
 
 
 class Order:
@@ -78,7 +79,7 @@ class Loader:
         keys = ((indices.numpy(), flips.numpy()) for indices, flips in self._keys("cpu"))
         # A generator of its own: else DataLoader draws from the global one, and so would move training.
         ahead = DataLoader(gather, sampler=keys, batch_size=None, num_workers=self.workers,
-                           pin_memory=self.pin_memory, generator=torch.Generator())
+                           pin_memory=self.pin_memory, generator=torch.Generator(), worker_init_fn=outlast_signals)
         for batch in ahead:
             if isinstance(batch, UserError):
                 raise batch

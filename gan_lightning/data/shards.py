@@ -15,6 +15,7 @@ from gan_lightning.metrics.cache import Cache, default_folder
 
 log = logging.getLogger("gan_lightning")
 THREADS = 8
+UNKNOWN = -1                                            # a count that is to be found out again
 PROGRESS = 10.0                                         # seconds between lines about a long read
 
 
@@ -64,9 +65,10 @@ class Reader:
         self._place, self._open = (-1, 0), iter(())
 
     def read(self, pieces: list[Piece]) -> list[Sample]:
-        return [sample for piece in pieces for sample in self._piece(piece)]
+        return [sample for piece in pieces for sample in self.stream(piece)]
 
-    def _piece(self, piece: Piece) -> Iterator[Sample]:
+    def stream(self, piece: Piece) -> Iterator[Sample]:
+        """The samples of a piece, one at a time."""
         shard, first, count = piece
         if self._place != (shard, first):
             self.close()
@@ -93,22 +95,24 @@ def look_at_all(names: list[str], look: Callable[[int], Facts], made_of: dict[st
     """
     cache, fields = Cache(), {"kind": "shards"} | made_of
     arrays = cache.get(fields)
-    if arrays is not None:
-        return _unpacked(arrays)
-    facts, told = [], time.monotonic()
+    facts = dict(enumerate(_unpacked(arrays) if arrays is not None else []))
+    left = [i for i in range(len(names)) if i not in facts or facts[i].count == UNKNOWN]
+    if not left:
+        return list(facts.values())
+    told = time.monotonic()
     pool = ThreadPoolExecutor(THREADS)
     try:
-        for fact in pool.map(look, range(len(names))):
-            facts.append(fact)
+        for i, fact in zip(left, pool.map(look, left), strict=True):
+            facts[i] = fact
             if time.monotonic() - told > PROGRESS:
                 told = time.monotonic()
-                log.info("%s: counted %s images in %s of %s shards, which is done once", title,
-                         f"{sum(fact.count for fact in facts):,}", f"{len(facts):,}", f"{len(names):,}")
+                log.info("%s: counted images in %s of %s shards, which is done once", title, f"{i + 1:,}",
+                         f"{len(names):,}")
     finally:
         pool.shutdown(cancel_futures=True)
-    if not any(fact.fault for fact in facts):           # what can be mended is looked at again
-        cache.put(fields, _packed(facts))
-    return facts
+    found = [facts[i] for i in range(len(names))]
+    cache.put(fields, _packed([fact._replace(count=UNKNOWN) if fact.fault else fact for fact in found]))
+    return found
 
 
 def _packed(facts: list[Facts]) -> dict[str, np.ndarray]:

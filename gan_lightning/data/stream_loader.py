@@ -12,6 +12,7 @@ from gan_lightning.data.encoded import Decoder
 from gan_lightning.data.shard_order import ShardOrder
 from gan_lightning.data.shards import Reader, Shards
 from gan_lightning.errors import UserError
+from gan_lightning.stopping import outlast_signals
 
 
 class StreamLoader:
@@ -34,7 +35,8 @@ class StreamLoader:
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         # A generator of its own: else DataLoader draws from the global one, and so would move training.
-        ahead = iter(DataLoader(self.parts, batch_size=None, num_workers=self.workers, generator=torch.Generator()))
+        ahead = iter(DataLoader(self.parts, batch_size=None, num_workers=self.workers,
+                                generator=torch.Generator(), worker_init_fn=outlast_signals))
         workers = max(1, self.workers)
         try:
             for places in self.parts.places():

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
 from gan_lightning.data.base import Split
@@ -93,6 +94,11 @@ def known_counts(index: str, names: list[str]) -> list[int]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"data.index={index} cannot be read as an index of shards ({type(error).__name__}: {error}); "
                         'it holds {"shardlist": [{"url": NAME, "nsamples": N}, ...]}') from error
+    base = [Path(name).name for name in names]
+    twice = [name for name, count in Counter(base).items() if count > 1]
+    if twice or len(known) < len(listed):
+        raise DataError(f"data.index={index} goes by the names of files, but several are called "
+                        f"{twice[0] if twice else 'alike in it'}; leave data.index out")
     missing = [name for name in names if Path(name).name not in known]
     if missing:
         raise DataError(f"data.index={index} does not know {len(missing):,} of {len(names):,} shards, such as "

@@ -9,20 +9,24 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from gan_lightning.checkpoint import write_atomically
+from gan_lightning.writing import Writing
+
+Row = dict[str, float]
 
 
 class CSV(Logger):
     """One row per record in `path`, first columns kimg and step; a cell stays empty where a row has no such value.
 
-    Rows are appended as they come. A new column rewrites the file; a resumed run drops the rows that it is
-    about to write again.
+    Rows are appended as they come. A new column, a resume, and a row that could not be written, rewrite the file.
     """
 
     def __init__(self, path: str):
         super().__init__()
         self.path = Path(path)
+        self._rows: list[Row] = []
         self._columns: list[str] = []
-        self._begun = False
+        self._whole = False  # whether the file holds all rows and nothing else
+        self._writing = Writing(self.path.name)
 
     @property
     def name(self) -> str:
@@ -37,35 +41,37 @@ class CSV(Logger):
         """config.yaml has them."""
 
     @rank_zero_only
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        if not self._begun:
-            self._begin(metrics["kimg"])
+    def go_on_from(self, rows: list[Row], nimg: int) -> None:
+        """The file becomes that of a run which has recorded `rows` so far: what came after a checkpoint comes again."""
+        self._rows, self._whole = list(rows), False
+        self._columns = list(dict.fromkeys(name for row in rows for name in row))
+        if rows or self.path.exists():
+            self._write()
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Row, step: int | None = None) -> None:
         new = [name for name in metrics if name not in self._columns]
-        if new:
-            rows = self._read()
-            self._columns += new
-            self._rewrite(rows)
+        self._columns += new
+        self._rows.append(dict(metrics))
+        if self._whole and not new:
+            self._whole = self._writing.attempt(lambda: self._append(metrics))
+        else:
+            self._write()
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        if self._rows and not self._whole:
+            self._write()
+
+    def _append(self, row: Row) -> None:
         with open(self.path, "a", newline="") as file:
-            csv.DictWriter(file, self._columns).writerow(metrics)
+            csv.DictWriter(file, self._columns).writerow(row)
 
-    def _begin(self, kimg: float) -> None:
-        self._begun = True
-        rows = [row for row in self._read() if float(row["kimg"]) < kimg]
-        if self.path.exists():
-            self._rewrite(rows)
-
-    def _read(self) -> list[dict[str, str]]:
-        if not self.path.exists():
-            return []
-        with open(self.path, newline="") as file:
-            reader = csv.DictReader(file)
-            rows = [row for row in reader if None not in row.values()]  # a killed run may have cut the last one
-            self._columns = list(reader.fieldnames or [])
-        return rows
-
-    def _rewrite(self, rows: list[dict[str, str]]) -> None:
+    def _write(self) -> None:
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, self._columns)
-        writer.writeheader()
-        writer.writerows(rows)
-        write_atomically(self.path, lambda file: file.write(text.getvalue().encode()))
+        if self._rows:
+            writer = csv.DictWriter(text, self._columns)
+            writer.writeheader()
+            writer.writerows(self._rows)
+        content = text.getvalue().encode()
+        self._whole = self._writing.attempt(lambda: write_atomically(self.path, lambda file: file.write(content)))

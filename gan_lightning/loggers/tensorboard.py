@@ -18,5 +18,10 @@ class TensorBoard(TensorBoardLogger):
         super().log_hyperparams(params, metrics, step)
 
     @rank_zero_only
+    def go_on_from(self, rows: list[dict[str, float]], nimg: int) -> None:
+        """TensorBoard no longer shows what came after the checkpoint: it comes again."""
+        self._kwargs["purge_step"] = nimg + 1 if nimg else 0
+
+    @rank_zero_only
     def log_picture(self, name: str, pixels: np.ndarray, kimg: float, nimg: int) -> None:
         self.experiment.add_image(name, pixels, nimg, dataformats="HWC")

@@ -11,12 +11,12 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from gan_lightning.errors import UserError
+from gan_lightning.errors import ConfigError, UserError
 from gan_lightning.sweeps.claims import Claims
-from gan_lightning.sweeps.command import shown
+from gan_lightning.sweeps.command import quoted, shown
 from gan_lightning.sweeps.composing import Composer, refuse_torchrun
 from gan_lightning.sweeps.files import write_text
-from gan_lightning.sweeps.jobs import CHECKPOINTS, LOG, Job, Outcome
+from gan_lightning.sweeps.jobs import CHECKPOINTS, LOG, Job, Outcome, record
 from gan_lightning.sweeps.pool import LauncherPool, ProcessPool
 from gan_lightning.sweeps.space import Parameter
 from gan_lightning.sweeps.table import BEST, PICTURE, TABLE, Row, printed, ranked, write_table
@@ -56,6 +56,14 @@ class Sweep:
         self.folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.config, self.folder / "multirun.yaml")
         print(f"{near(self.folder)}: {what}", flush=True)
+
+    def check_folder(self, job: Job) -> None:
+        """Raises ConfigError if the job's folder holds another one, whose checkpoint and score are not this one's."""
+        there = record(job.folder)
+        if there and set(there["overrides"]) != set(job.overrides):
+            differing = sorted(set(there["overrides"]) ^ set(job.overrides))
+            raise ConfigError(f"{near(job.folder)} holds another job (not both have {' '.join(differing[:4])}): choose "
+                              "another hydra.sweep.dir")
 
     def started(self, job: Job) -> None:
         """Says what a job is, in one line."""
@@ -120,7 +128,8 @@ class Sweep:
                   if row.outcome.state == "failed"]
         if stopped is not None:
             again = [override for override in sys.argv[1:] if not override.startswith("hydra.sweep.dir=")]
-            lines += [f"stopped   {shown(again, with_flags=False)} hydra.sweep.dir={near(self.folder)}   goes on"]
+            again.append(f"hydra.sweep.dir={quoted(str(near(self.folder)))}")
+            lines += [f"stopped   {shown(again, with_flags=False)}   goes on"]
         return lines
 
     def _save_best(self, row: Row, fixed: Sequence[str]) -> str:

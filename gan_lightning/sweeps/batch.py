@@ -16,7 +16,8 @@ def launch(pool: ProcessPool, context: HydraContext, config: DictConfig, overrid
            first: int) -> list[JobReturn]:
     """Runs the jobs numbered from `first` on; what a job returns is its best score."""
     composer = Composer(context, config)
-    jobs = [Job(first + i, list(given), {str(i): value for i, value in enumerate(given)})
+    shared = set.intersection(*map(set, overrides)) if len(overrides) > 1 else set()
+    jobs = [Job(first + i, list(given), dict(one.partition("=")[::2] for one in given if one not in shared))
             for i, given in enumerate(overrides)]
     for job in jobs:
         composer.check(job)
@@ -24,7 +25,7 @@ def launch(pool: ProcessPool, context: HydraContext, config: DictConfig, overrid
     waiting = iter(jobs)
     stopped = pool.run(lambda: next(waiting, None), lambda job, outcome: outcomes.update({job.number: outcome}))
     if stopped is not None:
-        raise KeyboardInterrupt
+        raise SystemExit(stopped)
     return [_returned(job, outcomes[job.number]) for job in jobs]
 
 

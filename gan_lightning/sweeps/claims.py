@@ -1,4 +1,7 @@
-"""Who runs a job: no two sweeps run the same one, and one that a killed sweep left is found again."""
+"""Who runs a job: no two sweeps run the same one, and one that a killed sweep left is found again.
+
+On a network disk without locks that machines share, two that start within the same moment may both take a job.
+"""
 
 import os
 import socket
@@ -41,12 +44,12 @@ class Claims:
     def take(self, folder: Path) -> Claim | None:
         """A claim on the job in `folder`, which is made if need be; None if somebody else may be running it."""
         folder.mkdir(parents=True, exist_ok=True)
-        claim = _lock(folder / LOCK)
-        if claim is None:
-            return None
-        noted = load(folder / RECORD)
-        if noted.get("state") == "running" and noted.get("host") != self.host and not self._silent(folder):
+        claim, noted = _lock(folder / LOCK), load(folder / RECORD)
+        foreign = noted.get("state") == "running" and noted.get("host") != self.host
+        if foreign and not self._silent(folder) and claim is not None:
             claim.release()  # not every network disk tells machines of one another's locks
+            return None
+        if claim is None:
             return None
         self._hold(claim)
         return claim
@@ -78,8 +81,9 @@ class Claims:
             for claim in list(self._held):
                 try:
                     os.utime(claim.fd)
-                except (OSError, TypeError):  # released
-                    self._held.remove(claim)
+                except (OSError, TypeError):  # released, or a disk that is away for a moment
+                    if claim.fd is None:
+                        self._held.remove(claim)
             time.sleep(TOUCH_SECONDS)
 
 

@@ -24,7 +24,8 @@ OF_ONE_PROCESS = ("LOCAL_RANK", "NODE_RANK", "RANK", "GROUP_RANK", "WORLD_SIZE",
 
 def quoted(text: str) -> str:
     """`text` as one string in an override, whatever is in it."""
-    if re.fullmatch(r"/[\w./-]+|[a-zA-Z]\w*", text) and text.lower() not in ("null", "true", "false", "nan", "inf"):
+    plain = re.fullmatch(r"/[\w./-]+|[a-zA-Z]\w*", text, re.ASCII)  # Hydra's grammar knows no other letters unquoted
+    if plain and text.lower() not in ("null", "true", "false", "nan", "inf"):
         return text
     return QuotedString(text, Quote.single).with_quotes()
 

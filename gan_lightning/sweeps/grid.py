@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from gan_lightning.errors import ConfigError
 from gan_lightning.sweeps.base import Sweep, near
-from gan_lightning.sweeps.jobs import Job, outcome, plural, record
+from gan_lightning.sweeps.jobs import Job, outcome, plural
 from gan_lightning.sweeps.pool import WAIT
 from gan_lightning.sweeps.space import Range, read
 from gan_lightning.sweeps.table import Row
@@ -81,8 +81,4 @@ class Grid(Sweep):
     def _check_folder(self, job: Job) -> None:
         if any(job.folder == other.folder for other in self.jobs):
             raise ConfigError(f"hydra.sweep.subdir: two jobs have the folder {near(job.folder)}; leave it out")
-        there = record(job.folder)
-        if there and set(there["overrides"]) != set(job.overrides):
-            differing = sorted(set(there["overrides"]) ^ set(job.overrides))
-            raise ConfigError(f"{near(job.folder)} holds another job (not both have {' '.join(differing[:4])}): choose "
-                              "another hydra.sweep.dir")
+        self.check_folder(job)

@@ -124,7 +124,11 @@ def short(value: str) -> str:
 
 def load(path: Path) -> dict[str, Any]:
     """A mapping from JSON; empty if there is no such file."""
-    try:
-        return json.loads(path.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
-        return {}
+    for attempt in range(2):
+        try:
+            return json.loads(path.read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return {}
+        except OSError:  # a network disk, where another machine replaced the file meanwhile
+            if attempt:
+                raise

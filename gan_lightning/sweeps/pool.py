@@ -112,11 +112,14 @@ class ProcessPool:
         if one.process.poll() is None:
             return False
         one.ended = one.ended or time.monotonic()
+        with suppress(ChildProcessError):
+            os.waitpid(-one.process.pid, os.WNOHANG)  # its orphans are ours if we are process 1, as in a container
         if not _group_exists(one.process.pid):
             return True
-        if time.monotonic() - one.ended > LEAVE_SECONDS:
-            _send(one.process.pid, signal.SIGKILL, to_group=True)
-        return False
+        if time.monotonic() - one.ended <= LEAVE_SECONDS:
+            return False
+        _send(one.process.pid, signal.SIGKILL, to_group=True)
+        return True
 
     def _finish(self, one: _Running, done: Done) -> None:
         code = one.process.returncode
@@ -149,12 +152,12 @@ class ProcessPool:
                 _send(one.process.pid, number if self._impatience < 2 else signal.SIGKILL, self._impatience >= 2)
 
     def _end_all(self, running: list[_Running]) -> None:
-        """After an error of the sweep itself."""
+        """After an error of the sweep itself: jobs save and end, however long an evaluation takes (Ctrl-C: at once)."""
         for one in running:
             _send(one.process.pid, signal.SIGTERM)
         for one in running:
-            with suppress(subprocess.TimeoutExpired):
-                one.process.wait(LEAVE_SECONDS)
+            while one.process.poll() is None and signal.SIGINT not in self._signals:
+                time.sleep(POLL_SECONDS)
             _send(one.process.pid, signal.SIGKILL, to_group=True)
 
 

@@ -116,7 +116,9 @@ class Search(Sweep):
                     return self._start(job)
                 wait |= job == WAIT
         while (number := self.study.new(self.n_trials)) is not None:
-            if (job := self._make(number)) is not None:
+            if (job := self._make(number)) == WAIT:
+                return WAIT
+            if job is not None:
                 return self._start(job)
         return WAIT if wait else None
 
@@ -128,8 +130,9 @@ class Search(Sweep):
         self.started(job)
         return job
 
-    def _make(self, number: int, folder: Path | None = None) -> Job | None:
-        """The job of a trial, in a folder that is claimed; None if it cannot be run, which ends the trial."""
+    def _make(self, number: int, folder: Path | None = None) -> Job | str | None:
+        """The job of a trial, in a folder that is claimed; None if it cannot be run, which ends the trial; WAIT if
+        another machine has the folder."""
         from gan_lightning.sweeps.study import FOLDER, HOST
 
         values = self.study.values(number)
@@ -143,7 +146,10 @@ class Search(Sweep):
             return None
         job.folder = folder or job.folder
         if folder is None:
+            self.check_folder(job)  # it may be left from another study
             job.claim = self.claims.take(job.folder)
+            if job.claim is None:
+                return WAIT  # another machine was quicker
             self.study.note(number, HOST, self.claims.host)
             self.study.note(number, FOLDER, str(job.folder))
         return job

@@ -47,7 +47,7 @@ class Study:
         before = self.study.user_attrs.get(SEARCHES)
         if before is not None and before != searches:
             raise ConfigError(f"study {name!r} in {storage} searches something else ({_difference(before, searches)}): "
-                              "choose another hydra.sweeper.study or hydra.sweep.dir")
+                              "choose another hydra.sweep.dir (and hydra.sweeper.study, if the storage is shared)")
         if before is None:
             self.study.set_user_attr(SEARCHES, searches)
 

@@ -1,10 +1,12 @@
 """The shared half of every two-player task: one D scores reals and fakes."""
 
 from collections.abc import Collection
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
 
+from gan_lightning.double_backward import TwiceDifferentiable
 from gan_lightning.losses.objective import Objective, due
 from gan_lightning.tasks.base import Batch, Clock, Step, Task
 from gan_lightning.terms.base import Term
@@ -27,11 +29,13 @@ class Versus(Task):
         terms = due(self.objective.d_terms, clock).values()
         real = batch["real"].detach()
         with torch.no_grad():
-            fake = self.generate(batch, self.g)
-        if self._logits_serve_penalties(real):
-            wanted = {name for term in terms for name in term.reads_gradient_at}
-            real, fake = real.requires_grad_("real" in wanted), fake.requires_grad_("fake" in wanted)
-        step = self._step(self.d, terms, batch, real, fake, clock, score_real=True)
+            fake = self.generate(batch, self.g).detach()  # a leaf of this step's own, as `real` is
+        wanted = {name for term in terms for name in term.reads_gradient_at}
+        if not self._logits_serve_penalties(real):
+            wanted = set()
+        real, fake = real.requires_grad_("real" in wanted), fake.requires_grad_("fake" in wanted)
+        with TwiceDifferentiable() if wanted else nullcontext():
+            step = self._step(self.d, terms, batch, real, fake, clock, score_real=True)
         self.last_logits = step.real_logits.detach(), step.fake_logits.detach()
         return self.objective.d_loss(step)
 

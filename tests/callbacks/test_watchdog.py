@@ -1,6 +1,7 @@
 """The watchdog on runs that go wrong on purpose, and on runs that do not."""
 
 import csv
+import json
 import math
 import re
 import subprocess
@@ -161,6 +162,7 @@ def test_stop_ends_the_run_with_all_that_a_run_ends_with(train, tmp_path, deaf):
               "callbacks.watchdog.on_alarm=stop", run_dir=run)
     state = read_checkpoint(run)
     assert state["gan_lightning"]["nimg"] == 32
+    assert json.loads((run / "summary.json").read_text())["ended"] == "watchdog"
     assert (run / "samples" / "kimg_000000.032.png").exists()
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from gan_lightning.data.encoded import spread
 from gan_lightning.data.shard_order import Piece
-from gan_lightning.data.shards import Facts
+from gan_lightning.data.shards import Facts, look_at_all
 from gan_lightning.data.sources import InMemory
 from gan_lightning.data.tars import TarShards
 from gan_lightning.data.webdataset import WebDataset
@@ -295,3 +295,20 @@ def test_the_doctor_looks_at_the_reference(by_hand, tmp_path, spoilt):
     found = examine(data(spoilt, num_classes=40))
     (damaged,) = [finding for finding in found.found if finding.topic == "damaged"]
     assert damaged.severity == "problem" and "2 files cannot be read" in damaged.text and "13.png (not an image)" in damaged.text
+
+
+def test_shards_that_are_whole_are_looked_at_once(monkeypatch, tmp_path):
+    """One that is damaged is looked at again, since somebody may have mended it; the others' counts are kept."""
+    monkeypatch.setenv("GAN_LIGHTNING_CACHE", str(tmp_path))
+    looked, broken = [], {1}
+
+    def look(i: int) -> Facts:
+        looked.append(i)
+        return Facts(0, fault="cut short") if i in broken else Facts(10 + i, 10 + i, 0, i, "", (i, 2 * i))
+
+    found = [look_at_all(["a", "b", "c"], look, {"of": "this test"}, "a set") for _ in range(2)]
+    assert looked == [0, 1, 2, 1] and found[0] == found[1] and [fact.fault for fact in found[0]] == ["", "cut short", ""]
+    broken.clear()
+    mended = look_at_all(["a", "b", "c"], look, {"of": "this test"}, "a set")
+    assert [fact.count for fact in mended] == [10, 11, 12] and mended[2].offset == (2, 4)
+    assert look_at_all(["a", "b", "c"], look, {"of": "this test"}, "a set") == mended and looked == [0, 1, 2, 1, 1]

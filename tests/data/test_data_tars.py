@@ -325,6 +325,8 @@ def test_a_known_number_of_images_saves_the_first_pass(by_hand, tmp_path, monkey
         WebDataset(root=str(tmp_path), index=str(index), resolution=8, channels=1, num_classes=13, batch_size=4).check()
     with pytest.raises(DataError, match="does not know 1 of 3 shards, such as 2.tar"):
         known_counts(str(index), ["000.tar", "001.tar", "2.tar"])
+    with pytest.raises(DataError, match="several are called 000.tar; leave data.index out"):
+        known_counts(str(index), ["a/000.tar", "b/000.tar"])
     index.write_text("{}")
     with pytest.raises(DataError, match="cannot be read as an index of shards .*nsamples"):
         known_counts(str(index), [str(path) for path in paths])

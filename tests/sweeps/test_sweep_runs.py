@@ -13,6 +13,7 @@ import optuna
 import pytest
 import yaml
 
+from gan_lightning.errors import ConfigError
 from gan_lightning.sweeps.jobs import record
 from gan_lightning.sweeps.space import read
 from gan_lightning.sweeps.study import Study
@@ -181,3 +182,19 @@ def test_other_launchers(folder, launcher, plugin):
     failed = [row["number"] for row in rows if row["state"] == "failed"]
     assert failed == (["1", "3"] if launcher == "joblib" else []) and code == bool(failed), errors
     assert all(float(row["best"]) > 0 for row in rows if row["number"] not in failed)
+
+
+def test_a_folder_of_another_study_is_refused(tmp_path):
+    """Its checkpoint and its score would be taken for this trial's."""
+    from gan_lightning.sweeps.base import Sweep
+    from gan_lightning.sweeps.jobs import Job
+
+    for overrides in (["optim.g.lr=1e-4"], ["optim.g.lr=1e-2"]):
+        job = Job(0, overrides, {}, folder=tmp_path / "0")
+        if overrides == ["optim.g.lr=1e-2"]:
+            with pytest.raises(ConfigError, match="holds another job .*choose another hydra.sweep.dir"):
+                Sweep.check_folder(None, job)
+        else:
+            Sweep.check_folder(None, job)
+            job.begin()
+            Sweep.check_folder(None, job)

@@ -61,7 +61,7 @@ def parse(value: str):
     return OverridesParser.create().parse_override(f"key={value}").value()
 
 
-@pytest.mark.parametrize("text", ["plain", "/a/b-c.log", "journal:////tmp/a b/c.log", "it's", 'say "a"', "a\\", "1e5", "null",
+@pytest.mark.parametrize("text", ["plain", "/a/b-c.log", "/home/josé/日/x.log", "journal:////tmp/a b/c.log", "it's", 'say "a"', "a\\", "1e5", "null",
                                   "True", "a,b", "x=[1]", "", "postgresql://me:p$,@host/db?a=b&c=d", "nan", "1"])
 def test_text_comes_back_from_hydra_as_it_was(text):
     assert parse(quoted(text)) == text

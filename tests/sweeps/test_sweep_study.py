@@ -129,7 +129,7 @@ def test_machines_share_the_trials(opened):
 def test_a_study_of_something_else_is_refused(opened):
     opened()
     opened()
-    with pytest.raises(ConfigError, match=r"settings was \['a=1'\], is \['a=2'\].*hydra.sweeper.study or hydra.sweep.dir"):
+    with pytest.raises(ConfigError, match=r"settings was \['a=1'\], is \['a=2'\].*choose another hydra.sweep.dir"):
         opened(searches={"settings": ["a=2"]})
     opened(searches={"settings": ["a=2"]}, name="t")
 

@@ -21,6 +21,7 @@ from gan_lightning.checkpoint import (
 from gan_lightning.errors import CheckpointError, ConfigError
 from gan_lightning.metrics.together import rank_and_world
 from gan_lightning.module import GANModule
+from gan_lightning.summary import shown
 
 _DECIDED = "GAN_LIGHTNING_RESUME"
 """In the environment of the processes that the first one starts: its process id, and what it goes on from."""
@@ -81,7 +82,8 @@ def _newest_whole(folder: Path) -> Start:
         except DamagedCheckpoint:
             continue
         if start.damaged:
-            _say(f"{start.damaged} is damaged, or was cut short: going on from {start} instead")
+            kimg = start.content["gan_lightning"]["nimg"] / 1000
+            _say(f"{shown(paths[0])} is damaged, or was cut short: {path.name} is taken instead ({kimg:g} kimg)")
         return start
     raise CheckpointError(f"{folder}: none of its checkpoints is whole ({', '.join(path.name for path in paths)})")
 

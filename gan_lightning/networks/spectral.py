@@ -13,9 +13,15 @@ class SpectralNorm(_SpectralNorm):
     the first call keeps the buffers of singular vectors for its backward pass, to compute from them what it has
     computed already, and the second call changes them. So compiled code gets the iteration as one opaque operation,
     whose results it has to keep.
+
+    All in the weight's own precision: autocast on a GPU would take the products of matrix and vector to half precision.
     """
 
     def forward(self, weight: Tensor) -> Tensor:
+        with torch.autocast(weight.device.type, enabled=False):
+            return self._normalised(weight)
+
+    def _normalised(self, weight: Tensor) -> Tensor:
         if not (torch.compiler.is_compiling() and self.training):
             return super().forward(weight)
         matrix = self._reshape_weight_to_matrix(weight)

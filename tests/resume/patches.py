@@ -93,12 +93,13 @@ def stuck_before_the_first_step(number: int) -> None:
     _after(TrainData, "train_dataloader", hang)
 
 
-def count_agreements(file: str) -> None:
+def count_agreements(file: str, step: int, number: int, rank: int) -> None:
     def note(_, __, ___, module):
         with open(f"{file}{_rank()}", "a") as notes:
             notes.write(f"{module.steps}\n")
 
     _after(StopOnSignal, "_agree", note)
+    signal_after_step(step, number, rank=rank)
 
 
 def another_folder(rank: int) -> None:

@@ -132,12 +132,13 @@ def measure(case: str, precision: str, args: argparse.Namespace) -> list[dict[st
     chunk = args.chunk or CASES[case].chunk
     times = alternating(plain.round, chunk, args.rounds, clock(args.device))
     train(cfg, times)
-    name = f"{case}, {precision}{', ' + ' '.join(args.overrides) if args.overrides else ''}"
+    name = ", ".join([case, precision, *args.overrides])
+    loop = f"plain loop{' in bf16' if args.plain_bf16 else ''}{' with joined layers' if args.same_networks else ''}"
     ratios = [ours / theirs for ours, theirs in zip(times.engine, times.plain, strict=True)]
-    target = CASES[case].targets.get(precision, "") if args.device == "cpu" and not args.overrides else ""
-    lines = [figure(f"{name}: engine / plain loop", ratios, "x", target),
+    as_asked = loop == "plain loop" and args.device == "cpu" and not args.overrides
+    lines = [figure(f"{name}: engine / {loop}", ratios, "x", CASES[case].targets.get(precision, "") if as_asked else ""),
              figure(f"{name}: engine", [1000 * t for t in times.engine], "ms/round"),
-             figure(f"{name}: plain loop", [1000 * t for t in times.plain], "ms/round")]
+             figure(f"{name}: {loop}", [1000 * t for t in times.plain], "ms/round")]
     return lines + (of_the_card(name, cfg, plain, times, args) if args.device == "cuda" else [])
 
 

@@ -83,8 +83,8 @@ class Launcher(_SubprocessScriptLauncher):
             self._end_starter()
         if self._is_ours() and self.cluster_environment.local_rank() > 1:
             raise SystemExit(1)  # the first of those left says it
-        first_line = str(error).strip().splitlines()[0]
-        raise ProcessLost(_advise(lost or f"lost contact with another process ({first_line})")) from error
+        raise ProcessLost(_advise(lost or "lost contact with a process that was started elsewhere, where more is said")
+                          ) from error
 
     def _wait(self, seconds: float) -> str | None:
         """What `_lost` says, as soon as it says something."""

@@ -23,7 +23,7 @@ def run(script, *arguments):
 @pytest.mark.parametrize("script, arguments, figures", [
     ("step.py", ["--cases", "mlp", "wgan_gp32_resnet", "--precisions", "bf16-mixed", "--rounds", "1", "--chunk", "1",
                  "data.batch_size=4", "loss.n_critic=1"], ["engine / plain loop", "ms/round"]),
-    ("step.py", ["--memory", "--rounds", "1", "data.batch_size=4"], ["peak memory, engine / plain loop"]),
+    ("step.py", ["--memory", "--rounds", "1", "data.batch_size=4"], ["peak memory, engine / plain loop, lightning imported"]),
     ("startup.py", ["--repeats", "1", "--groups", "config"], ["train.py --help", "train.py with a wrong key"]),
 ])
 def test_runs_and_writes_figures(tmp_path, script, arguments, figures):

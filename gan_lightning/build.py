@@ -10,6 +10,7 @@ from hydra.utils import instantiate as hydra_instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from gan_lightning.conditioning.base import Conditioned
 from gan_lightning.errors import ConfigError
 from gan_lightning.initialisation import initialise
 from gan_lightning.tasks.base import Task
@@ -31,10 +32,14 @@ def build_task(cfg: DictConfig) -> Task:
         raise ConfigError("model.conditional=true: this data set has no classes (data.num_classes=0); "
                           "choose model.conditional=false, or data with labels")
     networks = {name: instantiate(node) for name, node in cfg.model.items() if OmegaConf.is_config(node)}
+    head = networks.pop("head", None)
+    if head is not None:
+        networks["discriminator"] = Conditioned(networks["discriminator"], head)
     for network in networks.values():
         initialise(network, cfg.model.get("init"))
     objective = instantiate(cfg.loss)
-    task = instantiate(cfg.task, _partial_=True)(**networks, objective=objective)
+    augment = instantiate(cfg.augment) if cfg.get("augment") else None
+    task = instantiate(cfg.task, _partial_=True)(**networks, objective=objective, augment=augment)
     _refuse_batch_norm_under_penalties(task, objective.d_terms)
     if cfg.data.batch_size < 2 and _batch_norms(task):
         raise ConfigError("data.batch_size=1: batch normalisation needs at least 2 images (or choose model.d_norm and "

@@ -68,15 +68,17 @@ class GANModule(L.LightningModule):
         self._set_lr()
         accumulate, n_critic = self.optim.accumulate, self.task.n_critic
         batches = _split(batch, self.batches_per_step)
+        seen = len(batch["real"]) * self.trainer.world_size
+        images = seen // n_critic  # that go into a step
         for i in range(n_critic):
-            clock = Clock(self.steps * n_critic + i, self.nimg)
+            clock = Clock(self.steps * n_critic + i, self.nimg, images)
             self._backward("d", batches[i * accumulate:(i + 1) * accumulate], clock)
             # All that `d_optimizer.step()` does, except that Lightning's clock does not count it as a round.
             self.trainer.strategy.optimizer_step(d_optimizer.optimizer, _nothing)
             self.task.after_d_step()
-        self._backward("g", batches[-accumulate:], Clock(self.steps, self.nimg))
+        self._backward("g", batches[-accumulate:], Clock(self.steps, self.nimg, images))
         g_optimizer.step()
-        self._count(len(batch["real"]) * self.trainer.world_size)
+        self._count(seen)
 
     def _backward(self, player: str, batches: list[Batch], clock: Clock) -> None:
         """Leaves the gradient of the player's loss, averaged over `batches`, on the player's weights."""

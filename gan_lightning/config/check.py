@@ -26,6 +26,7 @@ from gan_lightning.errors import ConfigError, UserError
 OBJECT, OBJECTS, NETWORKS, FREE = "object", "map of objects", "networks", "free"
 GROUPS = {
     "data": OBJECT, "loss": OBJECT, "task": OBJECT, "optim": OBJECT, "trainer": OBJECT, "metrics": OBJECT,
+    "augment": OBJECT,
     "model": NETWORKS, "callbacks": OBJECTS, "logger": OBJECTS,
 }  # fmt: skip
 BUILT_WITH_MORE = {"task"}  # nodes that get further arguments, such as the networks, when they are built

@@ -19,6 +19,7 @@ class Config:
     | `model`         | the networks, and the knobs that they share                                  |
     | `loss`          | the adversarial loss, its terms, `n_critic`                                  |
     | `task`          | which game is played                                                         |
+    | `augment`       | what is done to images before D sees them                                    |
     | `metrics`       | how good the samples are: scores, extractor, how many, how often             |
     | `optim`         | optimizers, clipping, accumulation, learning-rate decay, EMA                 |
     | `callbacks`     | named callbacks; null switches one off                                       |
@@ -32,13 +33,14 @@ class Config:
     | `compile`       | whether torch.compile makes both networks faster, at the cost of a slow start |
     | `allow_changes` | whether a resumed run may have another model than its checkpoint             |
 
-    `term`, `score`, `experiment` and `hparams_search` are groups that only set these, and have no key of their own.
+    `term`, `conditioning`, `score`, `experiment` and `hparams_search` are groups that only set these, and have no key of their own.
     """
 
     data: Any = MISSING
     model: Any = MISSING
     loss: Any = MISSING
     task: Any = MISSING
+    augment: Any = None
     metrics: Any = None
     optim: Any = MISSING
     callbacks: Any = None

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from gan_lightning.errors import ConfigError
 from gan_lightning.losses.adversarial import AdversarialLoss
 from gan_lightning.precision import at_least_float32
-from gan_lightning.schedules import at
 from gan_lightning.tasks.base import Clock, Step
 from gan_lightning.terms.base import Term
 
@@ -75,7 +74,7 @@ def due(terms: Mapping[str, Term], clock: Clock) -> dict[str, Term]:
 def _weighted(terms: Mapping[str, Term], step: Step) -> dict[str, Tensor]:
     # k times as strong every k-th step leaves the mean gradient as it is (Karras et al. 2020, app. B).
     return {
-        name: at(term.weight, step.clock.nimg) * term.every * term(step)
+        name: term.strength(step) * term.every * term(step)
         for name, term in due(terms, step.clock).items()
     }
 

@@ -106,9 +106,10 @@ class Discriminator(nn.Module):
             layers.append(nn.Conv2d(maps, more, 4, stride=2, padding=1, bias=not is_normalised(norm)))
             layers += [norm_2d(norm, more), leaky_relu()] if is_normalised(norm) else [leaky_relu()]
         self.maps = nn.Sequential(*layers)
-        self.last = nn.Linear(widths[-1] * base**2, 1)
+        self.num_features = widths[-1] * base**2
+        self.last = nn.Linear(self.num_features, 1)
         # On the same vector as the last layer: summed over space, so few layers would see no more than strokes.
-        self.projection = Projection(widths[-1] * base**2, num_classes) if num_classes else None
+        self.projection = Projection(self.num_features, num_classes) if num_classes else None
         if norm == "spectral":
             add_spectral_norm(self)
 

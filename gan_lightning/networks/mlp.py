@@ -66,7 +66,7 @@ class Discriminator(nn.Module):
         super().__init__()
         check_resolution(resolution, resolution >= 2, "an MLP takes images of 2 px and more")
         check_norm("model.d_norm", norm, DenseCriticNorm)
-        self.num_classes = num_classes
+        self.num_classes, self.num_features = num_classes, hidden[-1]
         self.label = LabelConcat(channels * resolution**2, num_classes, label_dim)
         self.hidden = dense_stack([self.label.out_features, *hidden], leaky_relu, norm)
         self.last = nn.Linear(hidden[-1], 1)

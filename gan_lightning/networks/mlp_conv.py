@@ -36,7 +36,7 @@ class Discriminator(nn.Module):
         check_norm("model.d_norm", norm, CriticNorm)
         if norm == "instance" and resolution == 8:    # the last maps are 1x1
             raise ConfigError("model.d_norm=instance: needs data.resolution from 9 on; choose another norm")
-        self.num_classes = num_classes
+        self.num_classes, self.num_features = num_classes, DENSE
         layers: list[nn.Module] = []
         maps, size = channels, resolution
         for width in WIDTHS:

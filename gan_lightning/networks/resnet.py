@@ -160,6 +160,7 @@ class Discriminator(nn.Module):
         check_choice("model.pool", pool, ("sum", "mean"))
         self.num_classes, self.pool = num_classes, pool
         maps = [(width or plan.d_width) * multiple for multiple in plan.d_maps]
+        self.num_features = maps[-1]
         self.blocks = nn.Sequential(FirstBlock(channels, maps[0]), *(
             DiscriminatorBlock(a, b, position < plan.downs, norm)
             for position, (a, b) in enumerate(pairwise(maps), start=1)

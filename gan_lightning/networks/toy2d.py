@@ -58,7 +58,7 @@ class Discriminator(nn.Module):
         super().__init__()
         _check_points(resolution)
         check_norm("model.d_norm", norm, DenseCriticNorm)
-        self.num_classes = 0
+        self.num_classes, self.num_features = 0, width
         self.hidden = dense_stack([dim] + depth * [width], leaky_relu, norm)
         self.last = nn.Linear(width, 1)
         if norm == "spectral":

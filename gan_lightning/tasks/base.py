@@ -9,10 +9,12 @@ Batch = dict[str, Tensor]
 
 
 class Clock(NamedTuple):
-    """When a loss is taken: this player's steps so far, and real images D has seen so far, on all devices."""
+    """When a loss is taken: this player's steps so far, and real images D has seen so far, on all devices; `images` is
+    how many go into this step, on all devices."""
 
     step: int
     nimg: int
+    images: int = 0
 
 
 class Step(NamedTuple):
@@ -21,7 +23,9 @@ class Step(NamedTuple):
     `real`, `fake`: (N, *), fakes detached in D's step. `real_logits`, `fake_logits`: (N, 1), or one per patch;
     `real_logits` is None in G's step unless the loss compares with reals. `critic`: D after augmentation, in
     float32 and uncompiled, for terms that evaluate it at points of their own. `network`: the player's own.
-    Features, (N, F), are there when a term of this step reads them.
+    Features, (N, F), are there when a term of this step reads them; `head` is what D makes of them besides its logit
+    (`gan_lightning.conditioning`). `z`: the latents of `fake`, as drawn. `generate`: latents and labels -> fakes, by
+    G, whose weights are frozen in D's step.
     """
 
     critic: Callable[[Tensor, Tensor | None], Tensor]
@@ -35,6 +39,9 @@ class Step(NamedTuple):
     batch: Batch
     real_features: Tensor | None = None
     fake_features: Tensor | None = None
+    head: nn.Module | None = None
+    z: Tensor | None = None
+    generate: Callable[[Tensor, Tensor | None], Tensor] | None = None
 
 
 class Task(nn.Module):

@@ -3,10 +3,13 @@
 import torch
 from torch import Tensor, nn
 
+from gan_lightning.augment.base import Augment
+from gan_lightning.conditioning.codes import Codes
 from gan_lightning.errors import ConfigError
 from gan_lightning.latents import Distribution, indexed, latent
 from gan_lightning.losses.objective import Objective
 from gan_lightning.tasks.base import Batch
+from gan_lightning.tasks.latent_step import LatentStep
 from gan_lightning.tasks.versus import Versus
 
 
@@ -15,26 +18,49 @@ class Generation(Versus):
 
     Args:
         latent: distribution of z; see `gan_lightning.latents`.
+        codes: what of z means something that D is to find again (InfoGAN); null for plain noise.
+        latent_step: moves z before it is used (LOGAN); null leaves it.
     """
 
     def __init__(self, generator: nn.Module, discriminator: nn.Module, objective: Objective,
-                 latent: Distribution = "normal"):
-        super().__init__(generator, discriminator, objective)
+                 augment: Augment | None = None, latent: Distribution = "normal",
+                 codes: Codes | None = None, latent_step: LatentStep | None = None):
+        super().__init__(generator, discriminator, objective, augment)
         if getattr(generator, "z_dim", 0) < 1:
             raise ConfigError("model.z_dim: the generator must have an attribute z_dim of at least 1, got "
                               f"{getattr(generator, 'z_dim', None)}")
         self.latent, self.num_classes = latent, getattr(generator, "num_classes", 0)
+        self.codes, self.latent_step = codes, latent_step
+        if codes is not None:
+            codes.check(generator.z_dim)
+        if getattr(discriminator, "num_classes", 0) not in (0, self.num_classes):
+            raise ConfigError(f"model.conditional=false: D is told labels of {discriminator.num_classes} classes and G "
+                              "is not; choose model.conditional=true, or conditioning=native")
 
     def cond(self, batch: Batch) -> Tensor | None:
         return batch["label"] if self.num_classes else None
 
+    def prepare(self, batch: Batch) -> Batch:
+        """The batch with latents `z`, one per real, unless it has them."""
+        if "z" in batch:
+            return batch
+        real = batch["real"]
+        z = latent(self.latent, (len(real), self.g.z_dim), real.device)
+        if self.latent_step is not None:
+            cond = self.cond(batch)
+            z = self.latent_step(z, lambda z: self.critic(self.fakes(z, cond), cond))
+        return batch | {"z": z}
+
     def generate(self, batch: Batch, g: nn.Module) -> Tensor:
         """Fakes for the latents `batch["z"]` if it has them, else for new ones, one per real."""
-        z = batch.get("z")
-        if z is None:
-            real = batch["real"]
-            z = latent(self.latent, (len(real), self.g.z_dim), real.device)
-        return g(z, self.cond(batch))
+        batch = self.prepare(batch)
+        return self._generate(g, batch["z"], self.cond(batch))
+
+    def fakes(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
+        return self._generate(self.g, z, cond)
+
+    def _generate(self, g: nn.Module, z: Tensor, cond: Tensor | None) -> Tensor:
+        return g(z if self.codes is None else self.codes(z), cond)
 
     def sample_batch(self, indices: range, seed: int, label: int | Tensor | None = None,
                      truncation: float | None = None) -> Batch:

@@ -4,13 +4,17 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from gan_lightning.tasks.base import Step
+from gan_lightning.schedules import at
+from gan_lightning.tasks.base import Step, Task
 
 Weight = float | Callable[[int], float]
 
 
 class Term:
     """One summand of a player's loss, besides the adversarial one. Subclasses write `__call__`.
+
+    A term with a state of its own (a running mean, say) is an `nn.Module` as well: `class LeCam(Term, nn.Module)`, with
+    `nn.Module.__init__(self)` first. Its buffers are in checkpoints, and floating ones are averaged over devices.
 
     Args:
         weight: a number, or a schedule of the real images seen so far (`gan_lightning.schedules`).
@@ -34,6 +38,14 @@ class Term:
 
     def __init__(self, weight: Weight = 1.0, every: int = 1):
         self.weight, self.every = weight, every
+
+    def bind(self, task: Task) -> None:
+        """Called once, when all networks are there: for buffers of their shapes. ConfigError if the term cannot work
+        with them."""
+
+    def strength(self, step: Step) -> float:
+        """What this step multiplies the term by, besides `every`."""
+        return at(self.weight, step.clock.nimg)
 
     def __call__(self, step: Step) -> Tensor:
         """The unweighted term, a scalar."""

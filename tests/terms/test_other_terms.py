@@ -35,8 +35,9 @@ def test_orthogonal_distance():
     assert Orthogonal(diagonal=True)(made_step(network=layer)).item() == pytest.approx(8.0 + 1.0 + 9.0)
 
 
-@pytest.mark.parametrize("layer", [nn.Linear(6, 4), nn.Conv2d(3, 4, 3), nn.ConvTranspose2d(8, 2, 3)])
-def test_orthogonal_weights_cost_nothing_and_descent_leads_there(layer):
+@pytest.mark.parametrize("kind, shape", [(nn.Linear, (6, 4)), (nn.Conv2d, (3, 4, 3)), (nn.ConvTranspose2d, (8, 2, 3))])
+def test_orthogonal_weights_cost_nothing_and_descent_leads_there(kind, shape):
+    layer = kind(*shape)  # made here, after the seed: what pytest collects is made before it
     network = nn.Sequential(layer, nn.BatchNorm2d(4), nn.Embedding(3, 3))
     optimizer = torch.optim.SGD(layer.parameters(), 0.02)
     term = Orthogonal(diagonal=True)
@@ -45,7 +46,7 @@ def test_orthogonal_weights_cost_nothing_and_descent_leads_there(layer):
         optimizer.zero_grad()
         term(made_step(network=network)).backward()
         optimizer.step()
-    assert before > 0.1 and term(made_step(network=network)).item() < 1e-3
+    assert before > 0.01 and term(made_step(network=network)).item() < 1e-3
     weight = layer.weight.transpose(0, 1) if isinstance(layer, nn.ConvTranspose2d) else layer.weight
     gram = weight.flatten(1) @ weight.flatten(1).T
     assert torch.allclose(gram, torch.eye(len(gram)), atol=0.03)

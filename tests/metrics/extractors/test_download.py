@@ -114,7 +114,7 @@ class Payload:
         return open, ("executed", "w")
 
 
-@pytest.mark.parametrize("content", [b"", b"garbage", Payload(), [torch.ones(2)], {"a": 1}], ids=str)
+@pytest.mark.parametrize("content", [b"", b"garbage", Payload(), [torch.ones(2)], {"a": 1}], ids=["empty", "garbage", "payload", "list", "numbers"])
 def test_no_state(tmp_path, content, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "state.pth"

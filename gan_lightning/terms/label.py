@@ -1,0 +1,29 @@
+"""What a head on D's features adds to a player's loss."""
+
+from torch import Tensor
+
+from gan_lightning.errors import ConfigError
+from gan_lightning.tasks.base import Step, Task
+from gan_lightning.terms.base import Term, Weight
+
+
+class HeadLoss(Term):
+    """The head's loss for the player whose term this is (`gan_lightning.conditioning`).
+
+    Args:
+        player: whose loss, d or g.
+    """
+
+    reads_features = True
+
+    def __init__(self, player: str, weight: Weight = 1.0, every: int = 1):
+        super().__init__(weight, every)
+        self.player = player
+
+    def bind(self, task: Task) -> None:
+        if getattr(task.d, "head", None) is None:
+            raise ConfigError(f"loss.{self.player}_terms: HeadLoss needs a discriminator with a head: choose one by "
+                              "conditioning=")
+
+    def __call__(self, step: Step) -> Tensor:
+        return step.head.d_loss(step) if self.player == "d" else step.head.g_loss(step)

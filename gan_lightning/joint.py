@@ -36,3 +36,13 @@ def joint_mean(x: Tensor) -> Tensor:
     """
     world = rank_and_world()[1]
     return x if world == 1 else joint_sum(x) / world
+
+
+def joint_cat(x: Tensor) -> Tensor:
+    """The rows of all devices, (world N, *), in order of their ranks: what a loss needs that compares samples with each
+    other. Each device has as many rows; all must call it, and run backward through it, at the same place."""
+    rank, world = rank_and_world()
+    if world == 1:
+        return x
+    rows = x.new_zeros(world, *x.shape)
+    return joint_sum(rows.index_copy(0, torch.tensor([rank], device=x.device), x[None])).flatten(0, 1)

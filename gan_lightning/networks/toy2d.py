@@ -50,13 +50,16 @@ class Discriminator(nn.Module):
         dim: coordinates of a point.
         resolution: 1, which is that of points.
         width, depth: of the hidden leaky ReLU layers.
+        num_classes: 0, as points have no labels.
         norm: between layers, from the second on.
     """
 
-    def __init__(self, dim: int, resolution: int = 1, width: int = 128, depth: int = 3,
+    def __init__(self, dim: int, resolution: int = 1, num_classes: int = 0, width: int = 128, depth: int = 3,
                  norm: DenseCriticNorm = "none"):
         super().__init__()
         _check_points(resolution)
+        if num_classes:
+            raise ConfigError(f"model.discriminator.num_classes={num_classes}: points have no labels; choose 0")
         check_norm("model.d_norm", norm, DenseCriticNorm)
         self.num_classes, self.num_features = 0, width
         self.hidden = dense_stack([dim] + depth * [width], leaky_relu, norm)

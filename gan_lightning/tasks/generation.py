@@ -34,8 +34,8 @@ class Generation(Versus):
         if codes is not None:
             codes.check(generator.z_dim)
         if getattr(discriminator, "num_classes", 0) not in (0, self.num_classes):
-            raise ConfigError(f"model.conditional=false: D is told labels of {discriminator.num_classes} classes and G "
-                              "is not; choose model.conditional=true, or conditioning=native")
+            raise ConfigError(f"G takes no labels, and D is told those of {discriminator.num_classes} classes: choose "
+                              "conditioning=native, or a model that has model.conditional and set it to true")
 
     def cond(self, batch: Batch) -> Tensor | None:
         return batch["label"] if self.num_classes else None

@@ -39,6 +39,9 @@ def build_task(cfg: DictConfig) -> Task:
         initialise(network, cfg.model.get("init"))
     objective = instantiate(cfg.loss)
     augment = instantiate(cfg.augment) if cfg.get("augment") else None
+    if augment is not None and cfg.data.resolution == 1 and not augment.works_on_points:
+        raise ConfigError(f"augment: {type(augment).__name__} changes images, and these data are points; choose "
+                          "augment=none")
     task = instantiate(cfg.task, _partial_=True)(**networks, objective=objective, augment=augment)
     _refuse_batch_norm_under_penalties(task, objective.d_terms)
     if cfg.data.batch_size < 2 and _batch_norms(task):

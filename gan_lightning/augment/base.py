@@ -1,14 +1,27 @@
-"""What is done to images before D sees them: reals and fakes alike, and differentiably, so that G is not told to draw it."""
+"""What is done to images before D sees them: to reals and fakes alike, so that G need not learn it."""
 
 from torch import Tensor, nn
+
+from gan_lightning.errors import ConfigError
+from gan_lightning.tasks.base import Task
 
 
 class Augment(nn.Module):
     """Subclasses write `forward`, and what else they need.
 
-    Random numbers come from torch's global generator, which the engine seeds in each step. State is buffers: they are in
-    checkpoints, and floating ones are averaged over devices.
+    Random numbers come from torch's global generator, which the engine seeds in each step. State is buffers: they are
+    in checkpoints, and floating ones are averaged over devices.
     """
+
+    works_on_points = False
+    """Whether it makes sense for points (N, 2) too."""
+
+    def bind(self, task: Task) -> None:
+        """Called once, when the game is put together: for what depends on its loss or networks."""
+
+    def readings(self) -> dict[str, Tensor]:
+        """Scalars worth a curve, by name; they stay on the device until somebody looks."""
+        return {}
 
     def forward(self, x: Tensor) -> Tensor:
         """Float32 images (N, C, H, W) in [-1, 1] -> the same, changed; differentiable twice. Each sample by itself."""
@@ -26,3 +39,10 @@ class Augment(nn.Module):
 
     def set_nimg(self, nimg: int) -> None:
         """Called before each step: how many real images D has seen."""
+
+
+def check_images(x: Tensor, augment: str) -> None:
+    """ConfigError unless `x` are images (N, C, H, W)."""
+    if x.ndim != 4:
+        raise ConfigError(f"augment={augment}: it changes images, and these data are not, with shape "
+                          f"{tuple(x.shape[1:])} each; choose augment=none or augment=instance_noise")

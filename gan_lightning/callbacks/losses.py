@@ -17,4 +17,5 @@ class LogLosses(EveryKimg):
         if losses:
             lr = {f"lr/{player}": optimizer.param_groups[0]["lr"]
                   for player, optimizer in zip(("d", "g"), module.optimizers(), strict=True)}
-            module.record(losses | lr)
+            readings = {name: float(value) for name, value in module.task.readings().items()}
+            module.record(losses | lr | readings)

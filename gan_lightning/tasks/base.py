@@ -68,3 +68,7 @@ class Task(nn.Module):
 
     def after_d_step(self) -> None:
         """Called when D's weights have changed."""
+
+    def readings(self) -> dict[str, Tensor]:
+        """Scalars worth a curve besides the losses, by name: equal on all devices, and left where they are."""
+        return {}

@@ -33,8 +33,8 @@ class Versus(Task):
         self._images = 0  # of D's last step
         terms = {f"d_{name}": term for name, term in objective.d_terms.items()}
         terms |= {f"g_{name}": term for name, term in objective.g_terms.items()}
-        for term in terms.values():
-            term.bind(self)
+        for part in (*terms.values(), *([augment] if augment is not None else [])):
+            part.bind(self)
         self.terms = nn.ModuleDict({name: term for name, term in terms.items() if isinstance(term, nn.Module)})
         self._changing = tuple(part for part in self.modules() if hasattr(part, "set_nimg"))
 
@@ -79,6 +79,10 @@ class Versus(Task):
         self.objective.constrain_d(self.d)
         if self.augment is not None:
             self.augment.adapt(self._images)
+
+    def readings(self) -> dict[str, Tensor]:
+        readings = {} if self.augment is None else self.augment.readings()
+        return {f"augment/{name}": value for name, value in readings.items()}
 
     def critic(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         """D's logits for `x` after augmentation, uncompiled: `forward` is what a `compile()` in place leaves alone."""

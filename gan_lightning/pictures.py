@@ -31,18 +31,19 @@ def picture(samples: Tensor, columns: int | None = None, reals: Tensor | None = 
     return grid(to_uint8(samples), columns)
 
 
-def grid(images: Tensor, columns: int | None = None, smallest: int = 32) -> np.ndarray:
+def grid(images: Tensor, columns: int | None = None, smallest: int = 32, gap: int | None = None) -> np.ndarray:
     """Images uint8 (N, C, H, W) in rows of `columns` (default: a square), numbered from the upper left.
 
     Images under `smallest` pixels are enlarged by a whole factor, so that every pixel stays one colour.
-    One channel is shown grey, three as RGB, of other numbers the first.
+    One channel is shown grey, three as RGB, of other numbers the first. `gap`: pixels between images.
     """
     n, c, h, w = images.shape
     columns = columns or max(1, round(n**0.5))
     factor = max(1, -(-smallest // max(h, w)))
     images = images if c == 3 else images[:, :1].expand(-1, 3, -1, -1)
     images = images.repeat_interleave(factor, 2).repeat_interleave(factor, 3).permute(0, 2, 3, 1).cpu().numpy()
-    h, w, gap = h * factor, w * factor, max(1, min(h, w) * factor // 32)
+    h, w = h * factor, w * factor
+    gap = max(1, min(h, w) // 32) if gap is None else gap
     rows = -(-n // columns)
     canvas = np.full((rows * (h + gap) + gap, columns * (w + gap) + gap, 3), BACKGROUND, dtype=np.uint8)
     for i, image in enumerate(images):

@@ -3,23 +3,22 @@
 Imports networks and torch alone: no data set, logger, metric or Lightning.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import ceil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from gan_lightning.build import build_task
-from gan_lightning.checkpoint import locate, read_checkpoint, write_atomically
+from gan_lightning.checkpoint import locate, read_checkpoint
 from gan_lightning.errors import CheckpointError, ConfigError, UserError
-from gan_lightning.pictures import picture, save_png, to_uint8
 from gan_lightning.randomness import check_seed
+from gan_lightning.sample_files import kind_of, write
+from gan_lightning.standing import standing_statistics
 from gan_lightning.tasks.base import Task
 
 LARGEST = 2**62
@@ -46,7 +45,8 @@ class GAN:
 
     @torch.no_grad()
     def sample(self, n: int, seed: int = 0, label: int | Tensor | None = None,
-               truncation: float | None = None, start: int = 0, batch_size: int = 32) -> Tensor:
+               truncation: float | None = None, start: int = 0, batch_size: int = 32,
+               psi: float | None = None) -> Tensor:
         """Samples number `start` to `start + n` of this seed: float32 (n, C, H, W) in [-1, 1] or (n, 2).
 
         Sample i depends on the weights, `seed` and i alone. It is always computed at the same place of a
@@ -55,11 +55,12 @@ class GAN:
         Args:
             label: one class for all, or one for each (n,); none draws classes evenly.
             truncation: keeps the latents within +-truncation: fidelity for diversity.
+            psi: moves the styles w to psi of their distance from the average one, of generators that have styles.
         """
         _check_numbers(n, start, seed)
         labels = self._labels(n, label)
         first, last = start // batch_size, ceil((start + n) / batch_size)
-        with self.evaluating():
+        with self.evaluating(psi):
             batches = []
             for indices in (range(b * batch_size, (b + 1) * batch_size) for b in range(first, last)):
                 given = None if labels is None else labels[(torch.tensor(indices) - start).clamp(0, n - 1)]
@@ -75,26 +76,71 @@ class GAN:
         The mode of the network is the caller's: see `evaluating`.
         """
         batch = self.task.sample_batch(indices, seed, labels, truncation)
-        weight = next(self.network.parameters())
-        batch = {name: value.to(weight.device, weight.dtype if value.is_floating_point() else None)
-                 for name, value in batch.items()}
+        batch = self._on_device(batch)
         return self.task.generate(batch, self.network), batch.get("label")
 
+    @torch.no_grad()
+    def latents(self, n: int, seed: int = 0, truncation: float | None = None, start: int = 0) -> Tensor:
+        """The latents of samples number `start` to `start + n`, (n, z_dim) float32."""
+        _check_numbers(n, start, seed)
+        return self.task.sample_batch(range(start, start + n), seed, None, truncation)["z"]
+
+    @torch.no_grad()
+    def images(self, z: Tensor, label: int | Tensor | None = None, batch_size: int = 32,
+               psi: float | None = None) -> Tensor:
+        """The images (n, C, H, W), float32 in [-1, 1], of these latents, and of these labels where there are any."""
+        if label is None and self.num_classes:
+            raise ConfigError(f"label: this generator takes labels, from 0 to {self.num_classes - 1}: give one")
+        labels = self._labels(len(z), label)
+        with self.evaluating(psi):
+            return torch.cat([self._images(z[i:i + batch_size], None if labels is None else labels[i:i + batch_size])
+                              for i in range(0, len(z), batch_size)])
+
+    def _images(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        batch = self._on_device({"z": z} if labels is None else {"z": z, "label": labels})
+        return self.task.generate(batch, self.network).cpu().float()
+
+    def _on_device(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        weight = next(self.network.parameters())
+        return {name: value.to(weight.device, weight.dtype if value.is_floating_point() else None)
+                for name, value in batch.items()}
+
     @contextmanager
-    def evaluating(self) -> Iterator[None]:
+    def evaluating(self, psi: float | None = None) -> Iterator[None]:
         """The network in eval mode, every part of it afterwards in the mode it was in.
 
         Uncompiled: batches of another size, or the other mode, would each be compiled anew.
         """
+        if psi is not None and not hasattr(self.network, "psi"):
+            raise ConfigError(f"psi={psi}: this generator has no styles to move (model=stylegan2 has); choose "
+                              "truncation, which is of latents")
+        given = getattr(self.network, "psi", None)
+        if psi is not None:
+            self.network.psi = psi
         modes = {module: module.training for module in self.network.modules()}
         compiled, self.network._compiled_call_impl = self.network._compiled_call_impl, None
         self.network.eval()
         try:
             yield
         finally:
+            if psi is not None:
+                self.network.psi = given
             self.network._compiled_call_impl = compiled
             for module, training in modes.items():
                 module.training = training
+
+    def take_standing_statistics(self, batches: int, seed: int = 0, batch_size: int = 64) -> None:
+        """Replaces the batch-norm statistics by those of samples drawn here (Brock et al. 2019, app. C), of which the
+        network in training had seen its last ones alone.
+
+        Args:
+            batches: of `batch_size` latents each.
+        """
+        def feed(i: int) -> None:
+            batch = self.task.sample_batch(range(i * batch_size, (i + 1) * batch_size), seed)
+            self.task.generate(self._on_device(batch), self.network)
+
+        standing_statistics(self.network, feed, batches)
 
     def _labels(self, n: int, label: int | Tensor | None) -> Tensor | None:
         if label is None:
@@ -156,44 +202,18 @@ def check_device(device: str | torch.device) -> None:
         raise ConfigError(message) from error
 
 
-def _kind(out: str) -> str:
-    """What to write: ".png", ".npz", or "" for a folder. Refuses an `out` whose place is taken."""
-    path = Path(out)
-    kind = "" if out.endswith("/") else path.suffix
-    if not out or kind not in ("", ".png", ".npz"):
-        raise ConfigError(f"out={out}: must end in .png (a grid), .npz (an array) or / (a folder of "
-                          "pictures)")
-    if kind and os.path.isdir(path):
-        raise ConfigError(f"out={out}: is a folder; name another file, or end it in / for pictures in it")
-    folder = path.parent if kind else path
-    for above in (folder, *folder.parents):
-        if os.path.lexists(above) and not os.path.isdir(above):
-            raise ConfigError(f"out={out}: {above} is a file and cannot be a folder; choose another name")
-    return kind
-
-
-def _write(samples: Tensor, out: str, kind: str, start: int) -> None:
-    if kind == ".png":
-        save_png(out, picture(samples))
-    elif kind == ".npz":
-        array = (samples if samples.ndim == 2 else to_uint8(samples).permute(0, 2, 3, 1)).numpy()
-        write_atomically(out, lambda file: np.savez_compressed(file, samples=array))
-    elif samples.ndim == 2:
-        raise ConfigError(f"out={out}: points have no pictures of their own; use out=FILE.png or "
-                          "out=FILE.npz")
-    else:
-        for i, image in enumerate(samples, start):
-            save_png(Path(out) / f"{i:06}.png", to_uint8(image).permute(1, 2, 0).expand(-1, -1, 3).numpy())
-
-
 def main(cfg: DictConfig) -> None:
-    """`sample.py`: writes samples as one picture (.png), an array (.npz), or a folder of pictures."""
+    """`sample.py`: writes samples, or what else `show` names, in the form that the end of `out` names."""
+    from gan_lightning.exploring import shown  # which imports this file
+
     _check_numbers(cfg.n, cfg.start, cfg.seed, fewest=1)
-    kind = _kind(cfg.out)
+    kind = kind_of(cfg.out, film=cfg.show == "walk")
     gan = load(cfg.ckpt, cfg.device, cfg.ema)
-    samples = gan.sample(cfg.n, cfg.seed, cfg.label, cfg.truncation, cfg.start)
+    if cfg.standing:
+        gan.take_standing_statistics(cfg.standing, cfg.seed)
+    samples, columns = shown(gan, cfg)
     try:
-        _write(samples, cfg.out, kind, cfg.start)
+        write(samples, cfg.out, kind, cfg.start, columns, cfg.fps)
     except OSError as error:  # disk full, no permission
         raise UserError(f"out={cfg.out}: cannot be written: {error.strerror or error}") from error
-    print(f"{cfg.n} samples -> {cfg.out}")
+    print(f"{len(samples)} {'frames' if cfg.show == 'walk' else 'samples'} -> {cfg.out}")

@@ -44,7 +44,7 @@ class Steered(Augment):
 
     def bind(self, task: Task) -> None:
         if self.relativistic is None:
-            self.relativistic = task.objective.adversarial.boundary is None
+            self.relativistic = getattr(task.objective.adversarial, "boundary", None) is None
 
     def readings(self) -> dict[str, Tensor]:
         return {"p": self.p}

@@ -33,7 +33,8 @@ class Config:
     | `compile`       | whether torch.compile makes both networks faster, at the cost of a slow start |
     | `allow_changes` | whether a resumed run may have another model than its checkpoint             |
 
-    `term`, `conditioning`, `score`, `experiment` and `hparams_search` are groups that only set these, and have no key of their own.
+    `term`, `conditioning`, `score`, `experiment` and `hparams_search` are groups that only set these, without a key of
+    their own.
     """
 
     data: Any = MISSING
@@ -57,13 +58,22 @@ class Config:
 
 @dataclass
 class SampleConfig:
-    """Images from a checkpoint: `start` is the index of the first latent, `ema` takes the averaged G."""
+    """Images from a checkpoint: `start` is the index of the first latent, `ema` takes the averaged G, `show` what is
+    drawn."""
 
     ckpt: str = MISSING
     n: int = 64
     seed: int = 0
     label: int | None = None
     truncation: float | None = None
+    psi: float | None = None
+    show: str = "samples"
+    frames: int = 30
+    fps: int = 30
+    mix_at: int | None = None
+    direction: int = 0
+    strength: float = 3.0
+    standing: int = 0
     out: str = "samples.png"
     start: int = 0
     device: str = "cpu"

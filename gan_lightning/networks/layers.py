@@ -76,11 +76,13 @@ def norm_1d(norm: str, features: int) -> nn.Module:
     return nn.Identity()
 
 
-def add_spectral_norm(network: nn.Module) -> None:
+def add_spectral_norm(network: nn.Module,
+                      kinds: tuple[type[nn.Module], ...] = (nn.Linear, nn.Conv2d, nn.Embedding)) -> None:
     """Divides each weight of `network` by its largest singular value, embeddings and last layer included
-    (Miyato et al. 2018, arXiv:1802.05957, eq. 8)."""
+    (Miyato et al. 2018, arXiv:1802.05957, eq. 8). A generator's embeddings hold inputs and gains, not maps of
+    features, so there `kinds` are the other two."""
     for module in list(network.modules()):
-        if isinstance(module, (nn.Linear, nn.Conv2d, nn.Embedding)):
+        if isinstance(module, kinds):
             register_parametrization(module, "weight", SpectralNorm(module.weight))
 
 

@@ -1,5 +1,7 @@
 """Residual networks for 32, 48, 64 and 128 px: SNGAN's, Miyato et al. 2018, arXiv:1802.05957, tables 4 to 6.
 
+8 and 16 px are table 4's (32 px) with fewer blocks: ours, for small data and for tests.
+
 With classes: conditional batch normalisation in G and a projection in D (Miyato & Koyama 2018,
 arXiv:1802.05637), whose code also has the 64 px networks. The WGAN-GP networks of Gulrajani et al. 2017
 (arXiv:1704.00028, appendix F) are these with 128 maps in both, `norm: none` and `pool: mean` in D.
@@ -44,6 +46,8 @@ class Plan(NamedTuple):
 
 
 PLANS = {
+    8: Plan(4, (1, 1), (1, 1), downs=1, g_width=256, d_width=128),
+    16: Plan(4, (1, 1, 1), (1, 1, 1), downs=2, g_width=256, d_width=128),
     32: Plan(4, (1, 1, 1, 1), (1, 1, 1, 1), downs=2, g_width=256, d_width=128),
     48: Plan(6, (8, 4, 2, 1), (1, 2, 4, 8, 16), downs=4, g_width=64, d_width=64),
     64: Plan(4, (16, 8, 4, 2, 1), (1, 2, 4, 8, 16), downs=5, g_width=64, d_width=64),

@@ -36,6 +36,8 @@ def test_parameter_count_of_the_cifar_discriminator():
 
 
 @pytest.mark.parametrize("resolution, g_maps, d_maps, d_sizes", [
+    (8, [256, 256], [128, 128], [4, 4]),
+    (16, [256, 256, 256], [128, 128, 128], [8, 4, 4]),
     (32, [256, 256, 256, 256], [128, 128, 128, 128], [16, 8, 8, 8]),
     (48, [512, 256, 128, 64], [64, 128, 256, 512, 1024], [24, 12, 6, 3, 3]),
     (64, [1024, 512, 256, 128, 64], [64, 128, 256, 512, 1024], [32, 16, 8, 4, 2]),
@@ -51,6 +53,17 @@ def test_maps_are_the_tables(resolution, g_maps, d_maps, d_sizes):
             x = block(x)
             shapes.append(tuple(x.shape[1:]))
     assert shapes == [(maps, size, size) for maps, size in zip(d_maps, d_sizes, strict=True)]
+
+
+@pytest.mark.parametrize("resolution", [8, 16])
+def test_small_images_have_one_block_fewer_for_each_halving(resolution):
+    """The same blocks as at 32 px, so that the difference in parameters is that of whole blocks."""
+    fewer = {8: 2, 16: 1}[resolution]
+    g_block = 2 * conv(256, 256, bias=False) + conv(256, 256, 1, bias=False) + 2 * 2 * 256
+    assert count(Generator(32, 3)) - count(Generator(resolution, 3)) == fewer * g_block
+    assert Generator(resolution, 3, width=2)(torch.randn(2, 128)).shape == (2, 3, resolution, resolution)
+    x = torch.randn(2, 3, resolution, resolution)
+    assert Discriminator(resolution, 3, width=2)(x).shape == (2, 1)
 
 
 def test_width_scales_all_maps():

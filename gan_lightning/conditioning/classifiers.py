@@ -31,8 +31,8 @@ class AuxiliaryClassifier(Head):
 
 
 class TwinAuxiliaryClassifier(AuxiliaryClassifier):
-    """A second classifier, of fakes alone, that G deceives: what it knows of the label of a fake is what fakes of a class
-    have too little variety by (Gong et al. 2019, arXiv:1907.02690, eq. 5)."""
+    """A second classifier, of fakes alone, that G deceives: what it knows of the label of a fake is what fakes of a
+    class have too little variety by (Gong et al. 2019, arXiv:1907.02690, eq. 5)."""
 
     def __init__(self, num_features: int, num_classes: int, on_fakes: bool = False):
         super().__init__(num_features, num_classes, on_fakes)
@@ -49,8 +49,8 @@ class TwinAuxiliaryClassifier(AuxiliaryClassifier):
 
 
 class MultiHinge(Head):
-    """K + 1 scores: those of reals of each class, and that of fakes. The right one is to lead all others by a margin of 1;
-    G leads its label's (Kavalerov et al. 2019, arXiv:1912.04216, eqs. 4 and 5)."""
+    """K + 1 scores: those of reals of each class, and that of fakes. The right one is to lead all others by a margin of
+    1; for G that is its label's (Kavalerov et al. 2019, arXiv:1912.04216, eqs. 4 and 5)."""
 
     def __init__(self, num_features: int, num_classes: int):
         super().__init__()

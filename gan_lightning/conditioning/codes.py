@@ -13,9 +13,9 @@ from gan_lightning.errors import ConfigError
 class Codes:
     """Turns the first coordinates of a normal z into codes, and leaves the rest as noise.
 
-    A categorical code of k values takes k coordinates and becomes one-hot at the largest of them: all are equally likely,
-    as coordinates are alike. A continuous one takes a coordinate through the normal distribution's function, and is
-    uniform in [-1, 1]. So every way to draw, move or fix a z draws, moves or fixes codes too.
+    A categorical code of k values takes k coordinates and becomes one-hot at the largest of them: all are equally
+    likely, as coordinates are alike. A continuous one takes a coordinate through the normal distribution's function,
+    and is uniform in [-1, 1]. So every way to draw, move or fix a z draws, moves or fixes codes too.
 
     Args:
         categorical: the number of values of each categorical code.

@@ -37,12 +37,12 @@ class _Contrast(Head):
         return self.contrast((embedded * proxy).sum(1), embedded @ embedded.T, label[:, None] == label)
 
     def contrast(self, to_class: Tensor, to_others: Tensor, alike: Tensor) -> Tensor:
-        """Cosines of each image (N,) with its class and (N, N) with all images, and which are of one class -> scalar."""
+        """Cosines of images with their class (N,) and with all images (N, N), and which are of one class -> scalar."""
         raise NotImplementedError
 
 
 class ConditionalContrast(_Contrast):
-    """2C: close to its class and to the images of it, far from the others (Kang & Park 2020, arXiv:2006.12681, eq. 8)."""
+    """2C: close to its class and the images of it, far from the others (Kang & Park 2020, arXiv:2006.12681, eq. 8)."""
 
     def contrast(self, to_class: Tensor, to_others: Tensor, alike: Tensor) -> Tensor:
         own = torch.eye(len(alike), dtype=torch.bool, device=alike.device)
@@ -53,12 +53,12 @@ class ConditionalContrast(_Contrast):
 
 
 class DataToDataCrossEntropy(_Contrast):
-    """D2D-CE: close to its class, up to a margin, and far from the images of other classes, from a margin on (Kang et al.
-    2021, ReACGAN, arXiv:2111.01118, eq. 7).
+    """D2D-CE: close to its class, up to a margin, and far from the images of other classes, from a margin on (Kang et
+    al. 2021, ReACGAN, arXiv:2111.01118, eq. 7).
 
     Args:
-        margin: the cosine with its class from which an image costs nothing more; those with images of other classes cost
-            nothing below 1 - margin.
+        margin: the cosine with its class from which an image costs nothing more; those with images of other classes
+            cost nothing below 1 - margin.
     """
 
     def __init__(self, num_features: int, num_classes: int, embed_dim: int = 512, temperature: float = 0.5,

@@ -26,7 +26,8 @@ class CodeReader(Head):
                  continuous_weight: float = 0.1):
         super().__init__()
         self.codes, self.continuous_weight = Codes(categorical, continuous), continuous_weight
-        self.read = nn.Sequential(nn.Linear(num_features, hidden), nn.LeakyReLU(0.1), nn.Linear(hidden, self.codes.size))
+        self.read = nn.Sequential(nn.Linear(num_features, hidden), nn.LeakyReLU(0.1),
+                                  nn.Linear(hidden, self.codes.size))
 
     def d_loss(self, step: Step) -> Tensor:
         return self._surprise(step)

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from gan_lightning.tasks.base import Step
+from gan_lightning.errors import ConfigError
+from gan_lightning.tasks.base import Step, Task
 from gan_lightning.terms.base import Term, Weight
 
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -23,6 +24,13 @@ class Orthogonal(Term):
     def __init__(self, weight: Weight = 1e-4, every: int = 1, diagonal: bool = False):
         super().__init__(weight, every)
         self.diagonal = diagonal
+
+    def bind(self, task: Task) -> None:
+        for player in ("d", "g"):
+            mine = any(term is self for term in getattr(task.objective, f"{player}_terms").values())
+            if mine and not _weights(getattr(task, player)):
+                raise ConfigError(f"loss.{player}_terms: Orthogonal is of dense and convolution layers, and this "
+                                  "network's own scale their weights; choose another model, or leave it out of term")
 
     def __call__(self, step: Step) -> Tensor:
         with torch.autocast(step.fake.device.type, enabled=False):

@@ -98,6 +98,8 @@ def check_sharding(cfg: DictConfig, world_size: int) -> None:
     if str(cfg.trainer.precision).startswith("16"):
         raise ConfigError(f"{here}: the loss scale of float16 would differ between devices; choose "
                           "trainer.precision=bf16-mixed")
+    if cfg.task.get("latent_step"):
+        raise ConfigError(f"{here}: task.latent_step differentiates twice; leave term=[latent_step] out")
     for player in ("d", "g"):
         for name, term in (cfg.loss.get(f"{player}_terms") or {}).items():
             if term is not None and not getattr(get_class(term["_target_"]), "allows_sharding", True):

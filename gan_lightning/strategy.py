@@ -18,8 +18,8 @@ from gan_lightning.errors import ConfigError
 from gan_lightning.launcher import Launcher
 from gan_lightning.sync_batch_norm import SyncBatchNorms
 
-EQUAL_EVERYWHERE = ("num_batches_tracked",)
-"""Names of buffers that count steps, which all devices take together."""
+EQUAL_EVERYWHERE = ("num_batches_tracked", "weights_mean")
+"""Names of buffers that count steps, which all devices take together, or are made of weights, which are the same."""
 
 
 class GANStrategy(DDPStrategy):

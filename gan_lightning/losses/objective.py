@@ -9,6 +9,7 @@ from gan_lightning.losses.adversarial import AdversarialLoss
 from gan_lightning.precision import at_least_float32
 from gan_lightning.tasks.base import Clock, Step
 from gan_lightning.terms.base import Term
+from gan_lightning.terms.top_k import TopK
 
 
 class Objective:
@@ -20,6 +21,7 @@ class Objective:
             logged under its name; `null` switches one off.
         d_constraints: name -> callable applied to D after each of its steps, such as weight clipping.
         n_critic: D steps per G step.
+        g_selects: which fakes G's adversarial loss is taken of; null is all. Its terms are always of all.
         trains_with: what the loss's paper trains with (`lr`, `betas`, `critic_norm`). The configs of
             optimizers and models read it from here by interpolation; an objective does nothing with it.
     """
@@ -32,12 +34,16 @@ class Objective:
         d_constraints: dict[str, Callable[[nn.Module], None] | None] | None = None,
         n_critic: int = 1,
         trains_with: dict | None = None,
+        g_selects: TopK | None = None,
     ):
         if n_critic < 1:
             raise ConfigError(f"loss.n_critic={n_critic}: must be at least 1")
+        if g_selects is not None and adversarial.uses_real_in_g:
+            raise ConfigError(f"loss.g_selects: {type(adversarial).__name__} compares fakes with reals in G's loss, "
+                              "and the best fakes have no reals; choose another loss, or leave term=[top_k] out")
         self.adversarial, self.n_critic, self.trains_with = adversarial, n_critic, trains_with or {}
         self.d_terms, self.g_terms = _active(d_terms), _active(g_terms)
-        self.d_constraints = _active(d_constraints)
+        self.d_constraints, self.g_selects = _active(d_constraints), g_selects
         for player, terms in (("d", self.d_terms), ("g", self.g_terms)):
             for name, term in terms.items():
                 if term.every < 1:
@@ -54,11 +60,13 @@ class Objective:
         return {"adv": adversarial} | _weighted(self.d_terms, step)
 
     def g_loss(self, step: Step) -> dict[str, Tensor]:
-        real_logits = step.real_logits
-        if real_logits is not None:
-            _same_shape(real_logits, step.fake_logits)
+        real_logits, fake_logits = step.real_logits, at_least_float32(step.fake_logits)
+        if self.g_selects is not None:
+            real_logits, fake_logits = None, self.g_selects(fake_logits, step.clock.nimg)
+        elif real_logits is not None:
+            _same_shape(real_logits, fake_logits)
             real_logits = at_least_float32(real_logits)
-        adversarial = self.adversarial.g_loss(at_least_float32(step.fake_logits), real_logits)
+        adversarial = self.adversarial.g_loss(fake_logits, real_logits)
         return {"adv": adversarial} | _weighted(self.g_terms, step)
 
     def constrain_d(self, d: nn.Module) -> None:

@@ -6,12 +6,12 @@ a multiple of the stride overlaps evenly.
 """
 
 from itertools import pairwise
+from typing import Literal
 
 from torch import Tensor, nn
 
 from gan_lightning.networks.layers import (
     CriticNorm,
-    GeneratorNorm,
     Projection,
     add_spectral_norm,
     check_cond,
@@ -26,6 +26,10 @@ from gan_lightning.networks.layers import (
     norm_2d,
     normalise,
 )
+from gan_lightning.networks.minibatch import Minibatch, minibatch_layer
+from gan_lightning.networks.virtual_batch_norm import ReferenceBatch, virtual_norm
+
+GeneratorNorm = Literal["batch", "none", "instance", "layer", "virtual"]
 
 
 def _halve(resolution: int) -> tuple[int, int]:
@@ -57,10 +61,11 @@ class Generator(nn.Module):
     Args:
         width: maps at the image end; twice as many at each halving, up to eight times.
         norm: after each layer but the last; by class where there are classes.
+        references: size of the batch that `virtual` normalisation takes its statistics from, made with each batch.
     """
 
     def __init__(self, resolution: int, channels: int, num_classes: int = 0, z_dim: int = 100,
-                 width: int = 64, norm: GeneratorNorm = "batch"):
+                 width: int = 64, norm: GeneratorNorm = "batch", references: int = 64):
         super().__init__()
         base, widths = _plan(resolution, width)
         check_norm("model.g_norm", norm, GeneratorNorm)
@@ -71,7 +76,10 @@ class Generator(nn.Module):
         self.project = nn.Sequential(
             nn.Linear(z_dim, widths[0] * base**2, bias=bias), nn.Unflatten(1, (widths[0], base, base)),
         )
-        self.norms = nn.ModuleList(generator_norm(norm, maps, num_classes) for maps in widths)
+        virtual = norm == "virtual"
+        self.references = ReferenceBatch(references, z_dim, num_classes) if virtual else None
+        self.norms = nn.ModuleList(virtual_norm(maps, references, num_classes) if virtual
+                                   else generator_norm(norm, maps, num_classes) for maps in widths)
         self.relu = nn.ReLU(inplace=True)
         self.ups = nn.ModuleList(
             nn.ConvTranspose2d(maps, fewer, 4, stride=2, padding=1, bias=bias)
@@ -81,10 +89,12 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         check_cond(cond, self.num_classes)
+        if self.references is not None:
+            z, cond = self.references.before(z, cond)
         h = self.project(z).contiguous(memory_format=layout_of(self.ups[0].weight))
         for norm, up in zip(self.norms, self.ups, strict=True):
             h = up(self.relu(normalise(norm, h, cond)))
-        return h.tanh()
+        return (h if self.references is None else self.references.without(h)).tanh()
 
 
 class Discriminator(nn.Module):
@@ -93,10 +103,11 @@ class Discriminator(nn.Module):
     Args:
         width: maps of the first layer; twice as many at each halving, up to eight times.
         norm: after each convolution but the first.
+        minibatch: `discrimination` appends to the features how close a sample's are to those of the others.
     """
 
     def __init__(self, resolution: int, channels: int, num_classes: int = 0, width: int = 64,
-                 norm: CriticNorm = "batch"):
+                 norm: CriticNorm = "batch", minibatch: Minibatch = "none"):
         super().__init__()
         base, widths = _plan(resolution, width)
         check_norm("model.d_norm", norm, CriticNorm)
@@ -106,7 +117,7 @@ class Discriminator(nn.Module):
             layers.append(nn.Conv2d(maps, more, 4, stride=2, padding=1, bias=not is_normalised(norm)))
             layers += [norm_2d(norm, more), leaky_relu()] if is_normalised(norm) else [leaky_relu()]
         self.maps = nn.Sequential(*layers)
-        self.num_features = widths[-1] * base**2
+        self.minibatch, self.num_features = minibatch_layer(minibatch, widths[-1] * base**2)
         self.last = nn.Linear(self.num_features, 1)
         # On the same vector as the last layer: summed over space, so few layers would see no more than strokes.
         self.projection = Projection(self.num_features, num_classes) if num_classes else None
@@ -116,7 +127,7 @@ class Discriminator(nn.Module):
     def forward(self, x: Tensor, cond: Tensor | None = None,
                 return_features: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         check_cond(cond, self.num_classes)
-        features = flatten(self.maps(x))
+        features = self.minibatch(flatten(self.maps(x)))
         logits = self.last(features)
         if self.projection is not None:
             logits = logits + self.projection(features, cond)

@@ -19,6 +19,7 @@ from gan_lightning.networks.layers import (
     dense_stack,
     leaky_relu,
 )
+from gan_lightning.networks.minibatch import Minibatch, minibatch_layer
 
 Output = Literal["sigmoid", "tanh"]
 
@@ -58,23 +59,25 @@ class Discriminator(nn.Module):
         hidden: widths of the leaky ReLU layers. (The paper's maxout needs dropout beside it to be of use.)
         norm: between layers, from the second on.
         label_dim: length of the label's embedding.
+        minibatch: `discrimination` appends to the features how close a sample's are to those of the others.
     """
 
     def __init__(self, resolution: int, channels: int, num_classes: int = 0,
                  hidden: Sequence[int] = (100, 100, 128), norm: DenseCriticNorm = "none",
-                 label_dim: int = 32):
+                 label_dim: int = 32, minibatch: Minibatch = "none"):
         super().__init__()
         check_resolution(resolution, resolution >= 2, "an MLP takes images of 2 px and more")
         check_norm("model.d_norm", norm, DenseCriticNorm)
-        self.num_classes, self.num_features = num_classes, hidden[-1]
+        self.num_classes = num_classes
         self.label = LabelConcat(channels * resolution**2, num_classes, label_dim)
         self.hidden = dense_stack([self.label.out_features, *hidden], leaky_relu, norm)
-        self.last = nn.Linear(hidden[-1], 1)
+        self.minibatch, self.num_features = minibatch_layer(minibatch, hidden[-1])
+        self.last = nn.Linear(self.num_features, 1)
         if norm == "spectral":
             add_spectral_norm(self)
 
     def forward(self, x: Tensor, cond: Tensor | None = None,
                 return_features: bool = False) -> Tensor | tuple[Tensor, Tensor]:
-        features = self.hidden(self.label(x.flatten(1), cond))
+        features = self.minibatch(self.hidden(self.label(x.flatten(1), cond)))
         logits = self.last(features)
         return (logits, features) if return_features else logits

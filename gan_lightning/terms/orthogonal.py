@@ -28,13 +28,13 @@ class Orthogonal(Term):
     def bind(self, task: Task) -> None:
         for player in ("d", "g"):
             mine = any(term is self for term in getattr(task.objective, f"{player}_terms").values())
-            if mine and not _weights(getattr(task, player)):
+            if mine and not layer_weights(getattr(task, player)):
                 raise ConfigError(f"loss.{player}_terms: Orthogonal is of dense and convolution layers, and this "
                                   "network's own scale their weights; choose another model, or leave it out of term")
 
     def __call__(self, step: Step) -> Tensor:
         with torch.autocast(step.fake.device.type, enabled=False):
-            return torch.stack([self._distance(w) for w in _weights(step.network)]).sum()
+            return torch.stack([self._distance(w) for w in layer_weights(step.network)]).sum()
 
     def _distance(self, weight: Tensor) -> Tensor:
         gram = weight @ weight.T
@@ -42,6 +42,7 @@ class Orthogonal(Term):
         return gram.square().sum()
 
 
-def _weights(network: nn.Module) -> list[Tensor]:
+def layer_weights(network: nn.Module) -> list[Tensor]:
+    """The weights of torch's own dense and convolution layers as matrices, a row for each output."""
     layers = [m for m in network.modules() if isinstance(m, _LAYERS + _TRANSPOSED)]
     return [(m.weight.transpose(0, 1) if isinstance(m, _TRANSPOSED) else m.weight).flatten(1) for m in layers]

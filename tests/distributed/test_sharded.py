@@ -21,6 +21,12 @@ COMMON = ["data.batch_size=12", "trainer.precision=64-true", "task._target_=rand
           "optim.g.lr=1e-2", "optim.d.lr=1e-2", "optim.g.eps=1e-4", "optim.d.eps=1e-4", "max_kimg=0.072"]
 
 
+CANNOT_BE_COMPARED = {
+    "latent_step": "differentiates twice, through D and G",
+}
+"""Choices of `term` that are not played here, though no term's `allows_sharding` says so: why."""
+
+
 def allowed(node) -> bool:
     return getattr(get_class(node["_target_"]), "allows_sharding", True)
 
@@ -32,7 +38,8 @@ def loss(name: str) -> list[str]:
 
 
 LOSSES = {path.stem: loss(path.stem) for path in (CONF / "loss").glob("*.yaml")}
-TERMS = {path.stem: allowed(OmegaConf.load(path)) for path in (CONF / "term").glob("*.yaml")}
+TERMS = {path.stem: allowed(OmegaConf.load(path)) for path in (CONF / "term").glob("*.yaml")
+         if path.stem not in CANNOT_BE_COMPARED}
 GAMES = {name: [*MLP, *settings] for name, settings in LOSSES.items()}
 GAMES |= {f"hinge+{name}": [*MLP, "loss=hinge", f"term=[{name}]"] for name, fits in TERMS.items() if fits}
 GAMES |= {
@@ -112,6 +119,7 @@ def test_checkpoints_pictures_and_scores_are_those_of_whole_networks(games, monk
     *((["model=mlp", f"term=[{name}]"], f"loss.._terms.{name} differentiates twice, or reads weights")
       for name, fits in TERMS.items() if not fits),
     (["loss=wgan_gp", "model=mlp"], "loss.d_terms.gradient_penalty differentiates twice"),
+    (["model=mlp", "term=[latent_step]"], "task.latent_step differentiates twice"),
     (["compile=true"], "compile=true has not been made to work"),
     (["trainer.precision=16-mixed"], "trainer.precision=bf16-mixed"),
 ])

@@ -3,12 +3,19 @@ import torch
 from torch import nn
 
 from gan_lightning.errors import ConfigError
-from gan_lightning.losses.adversarial import NonSaturating, Wasserstein
+from gan_lightning.losses.adversarial import (
+    Hinge,
+    NonSaturating,
+    RelativisticAverage,
+    RelativisticPairing,
+    Wasserstein,
+)
 from gan_lightning.losses.objective import Objective
 from gan_lightning.schedules import Linear
 from gan_lightning.tasks.base import Clock, Step
 from gan_lightning.terms.base import Term
 from gan_lightning.terms.constraints import WeightClip
+from gan_lightning.terms.top_k import TopK
 
 
 class Seven(Term):
@@ -60,3 +67,51 @@ def test_weight_clip():
     Objective(Wasserstein(), d_constraints={"clip": WeightClip(0.01), "off": None}).constrain_d(d)
     assert d.weight.tolist()[0] == pytest.approx([0.01, -0.01, 0.005])
     assert d.bias.abs().max() <= 0.01
+
+
+SCORES = [[0.3], [-2.0], [4.0], [1.0], [0.5], [-0.1]]
+
+
+@pytest.mark.parametrize("fraction, best", [(1.0, [0, 1, 2, 3, 4, 5]), (0.5, [2, 3, 4]), (0.4, [2, 3]), (0.01, [2])])
+def test_g_learns_from_the_best_fakes(fraction, best):
+    """The mean over the best: each gets 1 / k of the loss, and the others nothing."""
+    at = step()._replace(fake_logits=torch.tensor(SCORES, requires_grad=True))
+    loss = Objective(Hinge(), g_selects=TopK(fraction)).g_loss(at)["adv"]
+    assert loss.item() == pytest.approx(-sum(SCORES[i][0] for i in best) / len(best))
+    loss.backward()
+    expected = [-1 / len(best) if i in best else 0.0 for i in range(6)]
+    assert at.fake_logits.grad.flatten().tolist() == pytest.approx(expected)
+
+
+def test_fewer_and_fewer_fakes():
+    objective = Objective(Wasserstein(), g_selects=TopK(Linear(1.0, 0.5, kimg=2.0)))
+
+    def learnt_from(nimg):
+        at = step(nimg=nimg)._replace(fake_logits=torch.randn(8, 1, requires_grad=True))
+        objective.g_loss(at)["adv"].backward()
+        return int((at.fake_logits.grad != 0).sum())
+
+    assert [learnt_from(nimg) for nimg in (0, 500, 1000, 1500, 2000, 9000)] == [8, 7, 6, 5, 4, 4]
+
+
+def test_patches_of_a_fake_go_together():
+    patches = torch.tensor([[[[9.0, -9.0]]], [[[1.0, 1.0]]]])  # the second is better on average
+    assert TopK(0.5)(patches, 0).tolist() == [[[[1.0, 1.0]]]]
+
+
+def test_d_learns_from_all_fakes_whatever_g_does():
+    plain, selecting = Objective(Hinge()), Objective(Hinge(), g_selects=TopK(0.5))
+    at = step(real=SCORES, fake=SCORES)
+    assert plain.d_loss(at)["adv"] == selecting.d_loss(at)["adv"]
+
+
+@pytest.mark.parametrize("loss", [RelativisticAverage, RelativisticPairing])
+def test_losses_that_compare_with_reals_cannot_select(loss):
+    with pytest.raises(ConfigError, match=f"loss.g_selects: {loss.__name__} compares fakes with reals"):
+        Objective(loss(), g_selects=TopK(0.5))
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.5])
+def test_fraction_of_the_best(fraction):
+    with pytest.raises(ConfigError, match=f"loss.g_selects.fraction={fraction}: must be above 0"):
+        TopK(fraction)

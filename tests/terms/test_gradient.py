@@ -3,8 +3,19 @@
 import pytest
 import torch
 
+from gan_lightning.config.check import check
+from gan_lightning.errors import ConfigError
 from gan_lightning.tasks.base import Clock, Step
-from gan_lightning.terms.gradient import DRAGAN, R1, R2, GradientPenalty, squared_gradient_norm
+from gan_lightning.terms.gradient import (
+    DRAGAN,
+    R1,
+    R2,
+    GradientPenalty,
+    MaxGP,
+    WGANDiv,
+    ZeroCenteredGP,
+    squared_gradient_norm,
+)
 
 SLOPE = torch.tensor([3.0, 4.0])  # D(x) = <SLOPE, x>, so ||grad D|| = 5 everywhere
 
@@ -32,6 +43,7 @@ def points(n=6):
 @pytest.mark.parametrize("reuse", [True, False])
 @pytest.mark.parametrize("term, expected", [
     (GradientPenalty(), 16.0), (GradientPenalty(one_sided=True), 16.0), (DRAGAN(), 16.0), (R1(), 12.5), (R2(), 12.5),
+    (ZeroCenteredGP(), 25.0), (WGANDiv(), 5.0**6), (WGANDiv(power=3.0), 125.0), (MaxGP(), 25.0),
 ])
 def test_linear_critic(term, expected, reuse):
     assert term(made_step(linear, points(), points(), reuse)).item() == pytest.approx(expected, rel=1e-5)
@@ -64,7 +76,17 @@ def test_norm_over_all_dimensions_of_an_image():
     assert norm.tolist() == pytest.approx([48.0, 48.0])
 
 
-def test_interpolates_have_their_own_mixture_each_and_lie_between():
+def test_the_largest_gradient_of_all_and_not_the_mean():
+    """Both ends are the same points, so the points between are known; grad D(x) = x."""
+    x = torch.tensor([[1.0, 0.0], [0.0, 5.0], [2.0, 2.0]])
+    step = made_step(quadratic, x, x)
+    assert MaxGP()(step).item() == pytest.approx(25.0, rel=1e-4)
+    assert ZeroCenteredGP()(step).item() == pytest.approx((1 + 25 + 8) / 3, rel=1e-4)
+    assert WGANDiv(power=4.0)(step).item() == pytest.approx((1 + 625 + 64) / 3, rel=1e-4)
+
+
+@pytest.mark.parametrize("term", [GradientPenalty(), ZeroCenteredGP(), WGANDiv(), MaxGP()])
+def test_interpolates_have_their_own_mixture_each_and_lie_between(term):
     seen = []
 
     def spy(x, cond=None):
@@ -74,7 +96,7 @@ def test_interpolates_have_their_own_mixture_each_and_lie_between():
     n = 1000
     step = made_step(spy, torch.zeros(n, 2), torch.ones(n, 2))
     seen.clear()
-    GradientPenalty()(step)
+    term(step)
     (x,) = seen
     assert torch.equal(x[:, 0], x[:, 1])  # one mixture for all of a sample
     assert 0 <= x.min() and x.max() <= 1
@@ -99,7 +121,7 @@ def test_dragan_perturbs_reals_by_its_std():
 def test_zero_gradient_stays_differentiable():
     weight = torch.zeros(2, requires_grad=True)
     step = made_step(lambda x, cond=None: (x @ weight)[:, None], points(), points())
-    GradientPenalty()(step).backward()
+    (GradientPenalty()(step) + WGANDiv()(step) + WGANDiv(power=2.5)(step)).backward()
     assert torch.isfinite(weight.grad).all()
 
 
@@ -139,3 +161,30 @@ def test_in_float32_under_autocast():
     inside.backward()
     assert inside.dtype == torch.float32 and inside.item() == pytest.approx(exact.item(), rel=1e-6)
     assert torch.allclose(d[0].weight.grad, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("term, player", [(R1, "real"), (R2, "fake")])
+@pytest.mark.parametrize("images, shape, gamma", [(64, (64, 3, 32, 32), 2e-4 * 1024 / 64), (0, (8, 1, 16, 16), 2e-4 * 32),
+                                                  (4, (2, 3, 8, 8), 2e-4 * 16), (16, (16, 2), 2e-4 / 16)])
+def test_automatic_weight(term, player, images, shape, gamma):
+    """ADA's rule at 1024 px and 32 images comes to 6.6, where StyleGAN2 has 10. `images` counts all devices."""
+    step = made_step(lambda x, cond=None: x.flatten(1).sum(1, keepdim=True), torch.zeros(shape), torch.zeros(shape))
+    step = step._replace(clock=Clock(0, 0, images))
+    assert term("auto").strength(step) == pytest.approx(gamma)
+    assert term(3.0).strength(step) == 3.0
+
+
+@pytest.mark.parametrize("term", ["r1", "r2"])
+def test_automatic_weight_by_name(config, term):
+    option = f"loss.d_terms.{term}.weight"
+    for weight in ("auto", "0.5", "{_target_: gan_lightning.schedules.Linear, start: 1.0, end: 0.5}"):
+        check(config(f"term=[{term}]", f"{option}={weight}"))
+    with pytest.raises(ConfigError, match=f"{option}.*must be one of auto or a number.*did you mean.*auto"):
+        check(config(f"term=[{term}]", f"{option}=aut"))
+    with pytest.raises(ConfigError, match="weight=aut: R1 takes a number, a schedule or auto"):
+        R1("aut")
+
+
+def test_small_powers_are_refused():
+    with pytest.raises(ConfigError, match="loss.d_terms.wgan_div.power=1.5: must be at least 2"):
+        WGANDiv(power=1.5)

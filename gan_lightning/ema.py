@@ -1,5 +1,6 @@
 """Exponential moving average of a network's weights, measured in images."""
 
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Literal
 
@@ -7,6 +8,7 @@ import torch
 from torch import nn
 
 from gan_lightning.errors import ConfigError
+from gan_lightning.schedules import at
 from gan_lightning.shares import local
 
 
@@ -15,17 +17,18 @@ class EMA(nn.Module):
 
     After `half_life_kimg` thousand images a weight's influence has halved. Early on the half-life is
     `rampup` times the images seen so far, so that the first, random weights are soon forgotten
-    (Karras et al. 2020, ADA, app. C).
+    (Karras et al. 2020, ADA, app. C). The half-life may also be a schedule of the images seen so far
+    (`gan_lightning.schedules`); while that is 0, the average is the live network.
 
     Batch-norm statistics belong to weights, and no network has these averaged ones: with
     `bn_buffers="average"` they are averaged along, with `"copy"` they are the live network's. Every other
     buffer (power iterations, counters) is always copied.
     """
 
-    def __init__(self, network: nn.Module, half_life_kimg: float = 10.0, rampup: float | None = 0.05,
-                 bn_buffers: Literal["average", "copy"] = "average"):
+    def __init__(self, network: nn.Module, half_life_kimg: float | Callable[[int], float] = 10.0,
+                 rampup: float | None = 0.05, bn_buffers: Literal["average", "copy"] = "average"):
         super().__init__()
-        if half_life_kimg <= 0:
+        if not callable(half_life_kimg) and half_life_kimg <= 0:
             raise ConfigError(f"optim.ema.half_life_kimg={half_life_kimg}: must be above 0 "
                               "(optim.ema=null switches the average off)")
         self.network = deepcopy(network).eval().requires_grad_(False)
@@ -34,7 +37,7 @@ class EMA(nn.Module):
 
     def decay(self, nimg: int, images: int) -> float:
         """What the average keeps of itself in an update after `images` more images, `nimg` in all."""
-        half_life = self.half_life_kimg * 1000
+        half_life = at(self.half_life_kimg, nimg) * 1000
         if self.rampup is not None:
             half_life = min(half_life, nimg * self.rampup)
         return 0.5 ** (images / max(half_life, 1e-8))

@@ -101,11 +101,14 @@ class GANModule(L.LightningModule):
             self.check_finite()
 
     def _set_lr(self) -> None:
-        if self.optim.decay is None and self.lr_scale == 1.0:
+        decay, beta2 = self.optim.decay, self.optim.beta2
+        if decay is None and beta2 is None and self.lr_scale == 1.0:
             return
-        factor = self.lr_scale * (1.0 if self.optim.decay is None else self.optim.decay(self.nimg))
+        factor = self.lr_scale * (1.0 if decay is None else decay(self.nimg))
         for group, settings in self._groups():
             group["lr"] = settings["lr"] * factor
+            if beta2 is not None:
+                group["betas"] = (settings["betas"][0], beta2(self.nimg))
 
     def _take_settings(self) -> None:  # a checkpoint restores the optimizers' state; their settings are the config's
         for group, settings in self._groups():

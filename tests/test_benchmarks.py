@@ -72,3 +72,9 @@ def test_table_shows_what_the_files_hold(tmp_path):
 
 def test_readme_shows_the_committed_results():
     run("table.py", "--check")
+
+
+@pytest.mark.slow
+def test_combinations_that_hold_each_choice_play_or_are_refused():
+    """Models, losses, conditionings, augmentations and terms: `docs/matrix.md` has every pair, this is a sample of all five."""
+    assert ", 0 failed" in run("matrix.py", "--sample", "2")

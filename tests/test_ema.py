@@ -1,9 +1,12 @@
+import math
+
 import pytest
 import torch
 from torch import nn
 
 from gan_lightning.ema import EMA
 from gan_lightning.errors import ConfigError
+from gan_lightning.schedules import Cosine
 
 
 def network():
@@ -69,3 +72,26 @@ def test_stays_in_eval_mode_and_without_gradients():
 def test_bad_half_life():
     with pytest.raises(ConfigError, match="half_life_kimg=0"):
         EMA(network(), half_life_kimg=0)
+
+
+def test_the_half_life_may_be_a_schedule():
+    """Cosine from 0 to 2 kimg over 4 kimg: 1 kimg halfway; at 0 the average is the live network."""
+    live = nn.Linear(3, 2).double()
+    ema = EMA(live, half_life_kimg=Cosine(0.0, 2.0, kimg=4.0), rampup=None)
+    assert ema.decay(nimg=2000, images=100) == pytest.approx(0.5 ** (100 / 1000), rel=1e-12)
+    assert ema.decay(nimg=9000, images=100) == pytest.approx(0.5 ** (100 / 2000), rel=1e-12)
+    expected = None
+    for nimg in (0, 1000, 2000, 4000):
+        with torch.no_grad():
+            live.weight.normal_()
+        ema.update(live, nimg, 500)
+        half_life = 2000 * (1 - math.cos(math.pi * nimg / 4000)) / 2
+        beta = 0.5 ** (500 / half_life) if nimg else 0.0
+        expected = live.weight.detach() * (1 - beta) + (expected * beta if nimg else 0)
+        assert torch.allclose(ema.network.weight, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_a_scheduled_half_life_is_ramped_up_too():
+    ema = EMA(nn.Linear(1, 1), half_life_kimg=Cosine(8.0, 4.0, kimg=1000.0), rampup=0.05)
+    assert ema.decay(nimg=1000, images=50) == pytest.approx(0.5)
+    assert ema.decay(nimg=10**6, images=4000) == pytest.approx(0.5)

@@ -235,6 +235,8 @@ def test_channels_last_reaches_every_block():
 def test_fastgan_sizes_that_cannot_be(make, resolution):
     with pytest.raises(ConfigError, match=f"data.resolution={resolution}: fastgan makes 32, 64, 128, 256, 512, 1024 px"):
         make(resolution, 3)
+    with pytest.raises(ConfigError, match="model.width=0: must be at least 1"):
+        make(32, 3, width=0)
 
 
 def test_unknown_norm_and_missing_decoders():

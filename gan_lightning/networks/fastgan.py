@@ -1,0 +1,258 @@
+"""FastGAN's networks for 32 to 1024 px: Liu et al. 2021, arXiv:2101.04775, figures 3 and 4.
+
+G's large maps are weighted by what its small maps hold (skip-layer excitation); D is an encoder as well, whose maps
+small decoders turn into the image again (`gan_lightning.terms.reconstruction`). The paper has no classes: the embedding
+of a label appended to z and the projection in D (Miyato & Koyama 2018, arXiv:1802.05637) are ours, as is all below
+256 px, the smallest images of the paper.
+"""
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gan_lightning.errors import ConfigError
+from gan_lightning.networks.layers import (
+    CriticNorm,
+    LabelConcat,
+    Projection,
+    add_spectral_norm,
+    check_cond,
+    check_norm,
+    check_resolution,
+    is_normalised,
+    layout_of,
+    norm_2d,
+)
+
+SLOPE = 0.1             # of leaky ReLUs: the paper's
+RESIDUAL_FROM = 256     # px: from there down D is residual
+DECODED = 128           # px: the largest image that a decoder makes
+G_MAPS = {4: 16, 8: 8, 16: 4, 32: 2, 64: 2, 128: 1, 256: 1 / 2, 512: 1 / 4, 1024: 1 / 8}    # in units of the width
+D_MAPS = G_MAPS | {8: 16, 16: 8, 32: 4}
+
+
+def _maps(size: int, width: int, multiples: dict[int, float]) -> int:
+    return max(2, int(width * multiples[size]))
+
+
+def _check_size(resolution: int, width: int) -> None:
+    sizes = [size for size in G_MAPS if size >= 32]
+    check_resolution(resolution, resolution in sizes, f"fastgan makes {', '.join(map(str, sizes))} px")
+    if width < 1:
+        raise ConfigError(f"model.width={width}: must be at least 1")
+
+
+def excitations(resolution: int) -> dict[int, int]:
+    """Large size -> the small one that weighs it: 16 times smaller, so 8 -> 128, 16 -> 256, 32 -> 512 (the paper's).
+    Where the image is smaller, so that it has no such pair, ours: 4 -> the image's own size, 32 or 64 px."""
+    pairs = {small * 16: small for small in (8, 16, 32) if small * 16 <= resolution}
+    return pairs or {resolution: 4}
+
+
+class GLU(nn.Module):
+    """Half of the maps, each times the logistic function of one of the other half (Dauphin et al. 2017)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        value, gate = x.chunk(2, 1)
+        return value * gate.sigmoid()
+
+
+class Noise(nn.Module):
+    """x + strength * noise, one picture of noise for all maps (Karras et al. 2019, arXiv:1812.04948).
+
+    New noise for each sample while training; otherwise always the same, so that a sample is a function of its z. A
+    learned strength starts at 0.
+    """
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.strength = nn.Parameter(torch.zeros(1))
+        self.register_buffer("fixed", torch.randn(1, 1, size, size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        noise = x.new_empty(len(x), 1, *x.shape[2:]).normal_() if self.training else self.fixed.to(x.dtype)
+        return x + self.strength.to(x.dtype) * noise
+
+
+class Excitation(nn.Module):
+    """F(small) * large with F: mean to 4x4, conv 4x4, leaky ReLU, conv 1x1, sigmoid: one weight per map (eq. 1)."""
+
+    def __init__(self, small: int, large: int):
+        super().__init__()
+        self.squeeze = nn.Conv2d(small, large, 4)
+        self.excite = nn.Conv2d(large, large, 1)
+
+    def forward(self, small: Tensor, large: Tensor) -> Tensor:
+        pooled = F.avg_pool2d(small, small.shape[-1] // 4)
+        return self.excite(F.leaky_relu(self.squeeze(pooled), SLOPE)).sigmoid() * large
+
+
+class UpBlock(nn.Module):
+    """Doubles the size: nearest, conv, batch norm, GLU; with `noisy` a second convolution, and noise after both."""
+
+    def __init__(self, maps: int, out_maps: int, size: int, noisy: bool):
+        super().__init__()
+        layers = [nn.Upsample(scale_factor=2)]
+        for fan_in in (maps, out_maps) if noisy else (maps,):
+            layers.append(nn.Conv2d(fan_in, 2 * out_maps, 3, padding=1, bias=False))
+            layers += [Noise(size)] if noisy else []
+            layers += [nn.BatchNorm2d(2 * out_maps), GLU()]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+class Generator(nn.Module):
+    """z (N, z_dim) -> images (N, channels, resolution, resolution) in [-1, 1].
+
+    Args:
+        width: maps at 128 px; 16 times as many at 4 px.
+    """
+
+    def __init__(self, resolution: int, channels: int, num_classes: int = 0, z_dim: int = 256, width: int = 64):
+        super().__init__()
+        _check_size(resolution, width)
+        self.z_dim, self.num_classes = z_dim, num_classes
+        self.label = LabelConcat(z_dim, num_classes, z_dim)
+        maps = {size: _maps(size, width, G_MAPS) for size in G_MAPS if size <= resolution}
+        # A transposed 4x4 convolution of a single position is a dense layer.
+        self.project = nn.Sequential(
+            nn.Linear(self.label.out_features, 2 * maps[4] * 16, bias=False), nn.Unflatten(1, (2 * maps[4], 4, 4)),
+            nn.BatchNorm2d(2 * maps[4]), GLU(),
+        )
+        # Noise in every second block, from the first on.
+        self.blocks = nn.ModuleDict({
+            str(size): UpBlock(maps[size // 2], maps[size], size, noisy=size.bit_length() % 2 == 0)
+            for size in maps if size > 4
+        })
+        self.pairs = excitations(resolution)
+        self.excitations = nn.ModuleDict({
+            str(large): Excitation(maps[small], maps[large]) for large, small in self.pairs.items()
+        })
+        self.last = nn.Conv2d(maps[resolution], channels, 3, padding=1)
+
+    def forward(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
+        h = self.project(self.label(z, cond)).contiguous(memory_format=layout_of(self.last.weight))
+        kept = {4: h}
+        for name, block in self.blocks.items():
+            h, size = block(h), int(name)
+            if size in self.pairs:
+                h = self.excitations[name](kept[self.pairs[size]], h)
+            if size in self.pairs.values():
+                kept[size] = h
+        return self.last(h).tanh()
+
+
+class DownBlock(nn.Module):
+    """The mean of two ways to half the size: conv 4x4 of stride 2 then conv 3x3, and mean pooling then conv 1x1."""
+
+    def __init__(self, maps: int, out_maps: int, norm: CriticNorm):
+        super().__init__()
+        self.main = nn.Sequential(*_conv(maps, out_maps, 4, norm, stride=2), *_conv(out_maps, out_maps, 3, norm))
+        self.direct = nn.Sequential(nn.AvgPool2d(2), *_conv(maps, out_maps, 1, norm))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.main(x) + self.direct(x)) / 2
+
+
+class Decoder(nn.Module):
+    """Maps (N, C, 8, 8) -> an image (N, channels, size, size) in [-1, 1]; four doublings to 128 px in the paper."""
+
+    def __init__(self, maps: int, channels: int, size: int, width: int, norm: CriticNorm):
+        super().__init__()
+        blocks, here = [], 8
+        while here < size:
+            here *= 2
+            out_maps = _maps(here, width, G_MAPS)
+            blocks += [nn.Upsample(scale_factor=2),
+                       nn.Conv2d(maps, 2 * out_maps, 3, padding=1, bias=not is_normalised(norm)),
+                       norm_2d(norm, 2 * out_maps), GLU()]
+            maps = out_maps
+        self.blocks = nn.Sequential(*blocks)
+        self.draw = nn.Conv2d(maps, channels, 3, padding=1)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return self.draw(self.blocks(maps)).tanh()
+
+
+class Discriminator(nn.Module):
+    """Images (N, channels, resolution, resolution) -> logits (N, 1): the mean of the paper's 5 x 5, since losses and
+    terms here want one of each image. Features are the means of the last maps.
+
+    Args:
+        width: maps at 128 px; 16 times as many at 8 px.
+        norm: after each convolution but the first; of the decoders too.
+        decoders: whether there are any. Only the term `reconstruction` trains them.
+    """
+
+    def __init__(self, resolution: int, channels: int, num_classes: int = 0, width: int = 64,
+                 norm: CriticNorm = "batch", decoders: bool = True):
+        super().__init__()
+        _check_size(resolution, width)
+        check_norm("model.d_norm", norm, CriticNorm)
+        self.num_classes, self.resolution = num_classes, resolution
+        maps = {size: _maps(size, width, D_MAPS) for size in D_MAPS}
+        self.first = _first(resolution, channels, maps, norm)
+        sizes = [size for size in sorted(maps, reverse=True) if 16 <= size <= min(resolution, RESIDUAL_FROM)]
+        self.to_16 = nn.Sequential(*(DownBlock(maps[a], maps[b], norm) for a, b in pairwise(sizes)))
+        self.to_8 = DownBlock(maps[16], maps[8], norm)
+        self.mix = nn.Sequential(*_conv(maps[8], maps[8], 1, norm))
+        self.last = nn.Conv2d(maps[8], 1, 4)
+        self.num_features = maps[8]
+        self.projection = Projection(maps[8], num_classes) if num_classes else None
+        self.decoders = None
+        if decoders:
+            self.decoders = nn.ModuleDict({
+                "whole": Decoder(maps[8], channels, min(resolution, DECODED), width, norm),
+                "part": Decoder(maps[16], channels, min(resolution // 2, DECODED), width, norm),
+            })
+        if norm == "spectral":
+            add_spectral_norm(self)
+
+    def forward(self, x: Tensor, cond: Tensor | None = None,
+                return_features: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        check_cond(cond, self.num_classes)
+        h = self.mix(self.to_8(self.to_16(self.first(x))))
+        features = h.mean((2, 3))
+        # The mean of a convolution at 5x5 places is the convolution of the means over 5x5: one place in place of 25.
+        logits = self.last(F.avg_pool2d(h, 5, stride=1)).flatten(1)
+        if self.projection is not None:
+            logits = logits + self.projection(features, cond)
+        return (logits, features) if return_features else logits
+
+    def reconstruct(self, x: Tensor, part: int) -> list[tuple[Tensor, Tensor]]:
+        """(decoded, target) of the whole image, from the maps of 8 px, and of its quarter `part` (0 to 3, row by row),
+        from that quarter of the maps of 16 px. Both at most 128 px: targets are means over squares of pixels."""
+        if self.decoders is None:
+            raise ConfigError("model.decoders=false: this discriminator reconstructs nothing")
+        maps_16 = self.to_16(self.first(x))
+        maps_8 = self.to_8(maps_16)
+        whole, quarter = self.decoders["whole"](maps_8), self.decoders["part"](_quarter(maps_16, part))
+        return [(whole, _shrunk(x, whole)), (quarter, _shrunk(_quarter(x, part), quarter))]
+
+
+def _conv(maps: int, out_maps: int, kernel: int, norm: CriticNorm, stride: int = 1) -> list[nn.Module]:
+    conv = nn.Conv2d(maps, out_maps, kernel, stride, padding=(kernel - 1) // 2, bias=not is_normalised(norm))
+    return [conv, norm_2d(norm, out_maps), nn.LeakyReLU(SLOPE)]
+
+
+def _first(resolution: int, channels: int, maps: dict[int, int], norm: CriticNorm) -> nn.Sequential:
+    """A convolution of the image; above 256 px strided ones down to there, where residual blocks would cost most."""
+    size, layers = resolution, []
+    while size > RESIDUAL_FROM:
+        size, here = size // 2, maps[size] if layers else channels
+        layers += _conv(here, maps[size], 4, norm if layers else "none", stride=2)
+    return nn.Sequential(*(layers or _conv(channels, maps[resolution], 3, "none")))
+
+
+def _quarter(x: Tensor, part: int) -> Tensor:
+    half, (row, column) = x.shape[-1] // 2, divmod(part, 2)
+    return x[..., row * half:(row + 1) * half, column * half:(column + 1) * half]
+
+
+def _shrunk(x: Tensor, like: Tensor) -> Tensor:
+    factor = x.shape[-1] // like.shape[-1]
+    return F.avg_pool2d(x, factor) if factor > 1 else x

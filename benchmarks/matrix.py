@@ -152,6 +152,8 @@ def document(found: dict) -> str:
              f"{', '.join(f'`{axis}={name}`' for axis, name in USUAL.items() if name)} and no term, composed as",
              "`train.py` would and played for two rounds on the CPU at the model's smallest size. `+` plays, with",
              "finite gradients that are not zero; a number is refused before training, for the reason of that number.",
+             "Labels come with all conditionings but `native` and `infogan`; that models take them natively is in the",
+             "tests.",
              ""]
     reasons: dict[str, int] = {}
     for (one, other), outcomes in found.items():

@@ -31,7 +31,7 @@ RUNS = {name: [f"experiment={name}"] for name in DIGITS} | {
 
 def run(name: str, seed: int, out: Path) -> None:
     folder = out / name / str(seed)
-    if (folder / "summary.json").exists():
+    if (folder / "seconds.txt").exists():
         return
     command = [sys.executable, "train.py", *RUNS[name], f"seed={seed}", "callbacks.progress=null",
                f"hydra.run.dir={folder.resolve()}"]
@@ -70,7 +70,7 @@ def table(names: list[str], scores: dict[str, str], out: Path) -> list[str]:
         if values:
             cells = [spread(values[score]) if score in values else "" for score in scores.values()]
             seconds = values["seconds"]
-            settings = " ".join(setting for setting in RUNS[name] if "kimg" not in setting)
+            settings = " ".join(setting for setting in RUNS[name] if "every_kimg" not in setting)
             lines.append(f"| `{settings}` | {' | '.join(cells)} | {len(seconds)} | {statistics.mean(seconds):.0f} |")
     return lines
 

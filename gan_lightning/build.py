@@ -13,6 +13,7 @@ from torch import nn
 from gan_lightning.conditioning.base import Conditioned
 from gan_lightning.errors import ConfigError
 from gan_lightning.initialisation import initialise
+from gan_lightning.losses.objective import Objective
 from gan_lightning.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def build_task(cfg: DictConfig) -> Task:
     """The networks, initialised, and the game they play. Needs neither data nor Lightning."""
     if cfg.model.get("conditional") and not cfg.data.num_classes:
         raise ConfigError("model.conditional=true: this data set has no classes (data.num_classes=0); "
-                          "choose model.conditional=false, or data with labels")
+                          "choose model.conditional=false, conditioning=native, or data with labels")
     networks = {name: instantiate(node) for name, node in cfg.model.items() if OmegaConf.is_config(node)}
     head = networks.pop("head", None)
     if head is not None:
@@ -41,7 +42,9 @@ def build_task(cfg: DictConfig) -> Task:
     augment = instantiate(cfg.augment) if cfg.get("augment") else None
     if augment is not None and cfg.data.resolution == 1 and not augment.works_on_points:
         raise ConfigError(f"augment: {type(augment).__name__} changes images, and these data are points; choose "
-                          "augment=none")
+                          "augment=none, instance_noise or apa")
+    if cfg.data.resolution == 1:
+        _refuse_images_terms(objective)
     task = instantiate(cfg.task, _partial_=True)(**networks, objective=objective, augment=augment)
     _refuse_batch_norm_under_penalties(task, objective.d_terms)
     if cfg.data.batch_size < 2 and _batch_norms(task):
@@ -140,6 +143,14 @@ def _strategy(given: str | dict[str, Any]) -> Any:
         raise ConfigError(f"trainer.strategy={name}: two players who take turns need our own strategy (DDP's "
                           "wrapper fails); leave it out, and trainer.devices > 1 chooses trainer.strategy=gan")
     return strategy
+
+
+def _refuse_images_terms(objective: Objective) -> None:
+    for player, terms in (("d", objective.d_terms), ("g", objective.g_terms)):
+        for name, term in terms.items():
+            if not getattr(term, "works_on_points", True):
+                raise ConfigError(f"loss.{player}_terms.{name}: {type(term).__name__} changes images, and these data "
+                                  "are points; leave it out of term")
 
 
 def _batch_norms(network: nn.Module) -> list[str]:

@@ -20,6 +20,12 @@ def compile_networks(task: Task) -> None:
     """Makes calls of G and D compiled ones. Names of weights stay, and `forward` stays as it was: penalties take that,
     since a compiled graph cannot be differentiated twice. An average of G that was copied before stays uncompiled too,
     so that samples of any number need no compiling."""
+    step = getattr(task, "latent_step", None)
+    if step is not None and step.differentiable:
+        raise ConfigError("compile=true: task.latent_step differentiates twice, which compiled networks cannot be; "
+                          "choose compile=false or task.latent_step.differentiable=false")
+    # A network that grows has a graph for each of its stages.
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 128)
     task.g.compile()
     task.d.compile()
 

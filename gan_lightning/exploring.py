@@ -1,12 +1,12 @@
 """What a generator's latents do: walks through them, one as every class, mixed styles, directions that matter."""
 
-from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from gan_lightning.errors import ConfigError
+from gan_lightning.networks.equalised import EqualLinear
 from gan_lightning.sampling import GAN
 
 SHOWS = ("samples", "walk", "classes", "mixing", "directions")
@@ -124,11 +124,11 @@ def directions_that_matter(gan: GAN) -> Tensor:
     if has_styles(gan):
         weights = [part.affine.weight for part in g.modules() if hasattr(part, "affine")]
     else:
-        readers = (part for part in g.modules() if isinstance(part, nn.Linear) and part.in_features >= g.z_dim)
+        first = next((part for part in g.modules() if isinstance(part, (nn.Linear, EqualLinear))), None)
         # What follows z in such a layer's input is the label's embedding.
-        weights = [part.weight[:, :g.z_dim] for part in islice(readers, 1)]
+        weights = [first.weight[:, :g.z_dim]] if first is not None and first.in_features >= g.z_dim else []
     if not weights:
-        raise ConfigError("show=directions: no dense layer of this generator reads the whole of z at once")
+        raise ConfigError("show=directions: the first layer of this generator does not read the whole of z")
     return torch.linalg.svd(torch.cat(weights).double().cpu(), full_matrices=False).Vh.float()
 
 
@@ -139,9 +139,8 @@ def has_styles(gan: GAN) -> bool:
 
 def styles(gan: GAN, z: Tensor, label: int | None = None) -> Tensor:
     """The styles (N, num_ws, w_dim) that G uses for these latents. The mode of the network is the caller's."""
-    g, weight, label = gan.network, next(gan.network.parameters()), _first_label(gan, label)
-    labels = None if label is None else torch.full((len(z),), label, device=weight.device)
-    w = g.mapping(z.to(weight), labels)
+    g, weight, labels = gan.network, next(gan.network.parameters()), gan._labels(len(z), _first_label(gan, label))
+    w = g.mapping(gan.task.fed(z).to(weight), None if labels is None else labels.to(weight.device))
     return torch.lerp(g.w_avg, w, g.psi)[:, None].expand(-1, g.num_ws, -1)
 
 

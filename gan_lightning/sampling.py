@@ -5,7 +5,7 @@ Imports networks and torch alone: no data set, logger, metric or Lightning.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from math import ceil
+from math import ceil, isfinite
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +114,8 @@ class GAN:
         if psi is not None and not hasattr(self.network, "psi"):
             raise ConfigError(f"psi={psi}: this generator has no styles to move (model=stylegan2 has); choose "
                               "truncation, which is of latents")
+        if psi is not None and not isfinite(psi):
+            raise ConfigError(f"psi={psi}: must be a finite number; 1 leaves styles as they are, 0 is their mean")
         given = getattr(self.network, "psi", None)
         if psi is not None:
             self.network.psi = psi
@@ -129,7 +131,8 @@ class GAN:
             for module, training in modes.items():
                 module.training = training
 
-    def take_standing_statistics(self, batches: int, seed: int = 0, batch_size: int = 64) -> None:
+    def take_standing_statistics(self, batches: int, seed: int = 0, truncation: float | None = None,
+                                 batch_size: int = 64) -> None:
         """Replaces the batch-norm statistics by those of samples drawn here (Brock et al. 2019, app. C), of which the
         network in training had seen its last ones alone.
 
@@ -137,10 +140,11 @@ class GAN:
             batches: of `batch_size` latents each.
         """
         def feed(i: int) -> None:
-            batch = self.task.sample_batch(range(i * batch_size, (i + 1) * batch_size), seed)
+            batch = self.task.sample_batch(range(i * batch_size, (i + 1) * batch_size), seed, None, truncation)
             self.task.generate(self._on_device(batch), self.network)
 
-        standing_statistics(self.network, feed, batches)
+        if not standing_statistics(self.network, feed, batches):
+            raise ConfigError(f"standing={batches}: this generator has no batch normalisation; choose standing=0")
 
     def _labels(self, n: int, label: int | Tensor | None) -> Tensor | None:
         if label is None:
@@ -207,10 +211,14 @@ def main(cfg: DictConfig) -> None:
     from gan_lightning.exploring import shown  # which imports this file
 
     _check_numbers(cfg.n, cfg.start, cfg.seed, fewest=1)
+    if cfg.fps < 1:
+        raise ConfigError(f"fps={cfg.fps}: must be at least 1")
+    if cfg.standing < 0:
+        raise ConfigError(f"standing={cfg.standing}: must be a number of batches, or 0 to keep training's statistics")
     kind = kind_of(cfg.out, film=cfg.show == "walk")
     gan = load(cfg.ckpt, cfg.device, cfg.ema)
     if cfg.standing:
-        gan.take_standing_statistics(cfg.standing, cfg.seed)
+        gan.take_standing_statistics(cfg.standing, cfg.seed, cfg.truncation)
     samples, columns = shown(gan, cfg)
     try:
         write(samples, cfg.out, kind, cfg.start, columns, cfg.fps)

@@ -16,10 +16,12 @@ from gan_lightning.exploring import (
     along_direction,
     class_sweep,
     directions_that_matter,
+    from_styles,
     great_circle,
     shown,
     straight,
     style_mixing,
+    styles,
     walk,
 )
 from gan_lightning.sample_files import kind_of, write
@@ -93,9 +95,12 @@ def test_the_first_direction_changes_the_first_layer_most(gan):
     torch.testing.assert_close(images[3::7], gan.sample(2))  # the middle is where one was
 
 
+STYLED = ["model=stylegan2", "model.width=0.05", "model.w_dim=16", "model.z_dim=16", "model.mapping_layers=2"]
+
+
 @pytest.fixture
 def styled(gan):
-    return gan("model=stylegan2", "model.width=0.05", "model.w_dim=16", "model.z_dim=16", "model.mapping_layers=2")
+    return gan(*STYLED)
 
 
 def test_mixed_styles(styled):
@@ -138,11 +143,30 @@ def test_directions_of_styles_change_all_layers_most(styled):
     ("mlp", {"show": "dances"}, "show=dances: must be one of samples, walk"),
     ("mlp", {"show": "directions", "direction": 100}, "direction=100: must be from 0 to 99"),
     ("mlp", {"psi": 0.5}, "psi=0.5: this generator has no styles"),
+    ("stylegan2", {"psi": float("nan")}, "psi=nan: must be a finite number"),
+    ("stylegan2", {"show": "mixing", "label": 3}, "label=3: this generator takes no labels"),
+    ("biggan", {"show": "directions"}, "does not read the whole of z"),
 ])
 def test_refused(gan, model, settings, message):
     cfg = OmegaConf.structured(SampleConfig(ckpt="x", **({"n": 2} | settings)))
+    small = {"stylegan2": STYLED, "biggan": ["model=biggan", "model.width=4", "model.conditional=true"]}.get(model, [])
     with pytest.raises(ConfigError, match=message):
-        shown(gan(), cfg)
+        shown(gan(*small), cfg)
+
+
+def test_standing_statistics_need_batch_normalisation(gan):
+    with pytest.raises(ConfigError, match="standing=2: this generator has no batch normalisation"):
+        gan().take_standing_statistics(2)
+    dcgan = gan("model=dcgan", "model.width=8", "model.conditional=false")
+    before = dcgan.sample(2)
+    dcgan.take_standing_statistics(2)
+    assert not torch.allclose(before, dcgan.sample(2))
+
+
+def test_styles_are_made_of_codes_where_there_are_any(gan):
+    styled = gan(*STYLED, "conditioning=infogan", "model.z_dim=16", "model.style_mixing=0")
+    z = styled.latents(3)
+    torch.testing.assert_close(from_styles(styled, styles(styled, z)), styled.sample(3), atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("out, film, message", [

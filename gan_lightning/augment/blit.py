@@ -33,8 +33,11 @@ class Blit(Transform):
         draw = Draw(x, p)
         flip = draw.where(draw.integers(2), 0) if self.flip else 0
         turns = draw.where(draw.integers(4), 0) if self.rotate90 else 0
-        right, down = [draw.where((draw.uniform(-self.shift, self.shift) * size).round(), 0.0) if self.shift else 0
-                       for size in (width, height)]
+        right = down = 0
+        if self.shift:  # both or neither
+            gate = draw.where(torch.ones_like(draw.changed), False)
+            right, down = (torch.where(gate, (draw.uniform(-self.shift, self.shift) * size).round(), 0.0)
+                           for size in (width, height))
         return draw.chosen(moved(x, flip, turns, right, down))
 
 

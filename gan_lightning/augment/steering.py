@@ -15,8 +15,8 @@ from gan_lightning.tasks.base import Task
 class Steered(Augment):
     """An augmentation with a probability `p`, which rises while D is surer of the reals than `target`, else falls.
 
-    How sure it is, is r_t = E[sign(D(real))] over `every` steps of D and all devices (Karras et al. 2020,
-    arXiv:2006.06676, sec. 3): 0 if D guesses, 1 if it has learnt the reals by heart.
+    How sure it is, is r_t = E[sign(D(real) - b)] over `every` steps of D and all devices, b being the logit at which D
+    is undecided (Karras et al. 2020, arXiv:2006.06676, sec. 3): 0 if D guesses, 1 if it has learnt the reals by heart.
 
     Args:
         p: at the start.
@@ -34,6 +34,7 @@ class Steered(Augment):
         _check(p, target, every, kimg)
         self.target, self.every, self.kimg = target, every, kimg
         self.schedule, self.relativistic = schedule, relativistic
+        self.boundary = 0.0  # the logit at which D is undecided
         self._round = self._seen = 0  # reals that D had seen when its round began, and has seen now
         start = p if schedule is None else self._scheduled(0)
         if not 0 <= start <= 1:
@@ -43,8 +44,10 @@ class Steered(Augment):
         self.register_buffer("logits", torch.zeros(()))
 
     def bind(self, task: Task) -> None:
+        boundary = getattr(task.objective.adversarial, "boundary", None)
+        self.boundary = boundary or 0.0
         if self.relativistic is None:
-            self.relativistic = getattr(task.objective.adversarial, "boundary", None) is None
+            self.relativistic = boundary is None
 
     def readings(self) -> dict[str, Tensor]:
         return {"p": self.p}
@@ -58,7 +61,7 @@ class Steered(Augment):
     @torch.no_grad()
     def observe(self, real_logits: Tensor, fake_logits: Tensor) -> None:
         if self.schedule is None:
-            sure = real_logits - fake_logits if self.relativistic else real_logits
+            sure = real_logits - fake_logits if self.relativistic else real_logits - self.boundary
             self.signs += sure.sign().nan_to_num(0.0).sum()
             self.logits += sure.numel()
 

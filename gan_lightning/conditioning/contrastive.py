@@ -20,6 +20,8 @@ class _Contrast(Head):
         super().__init__()
         if temperature <= 0:
             raise ConfigError(f"model.head.temperature={temperature}: must be above 0")
+        if embed_dim < 1:
+            raise ConfigError(f"model.head.embed_dim={embed_dim}: must be at least 1")
         self.num_classes, self.temperature = num_classes, temperature
         self.embed = nn.Linear(num_features, embed_dim)
         self.proxy = nn.Embedding(num_classes, embed_dim)
@@ -33,8 +35,9 @@ class _Contrast(Head):
     def _of(self, features: Tensor, label: Tensor) -> Tensor:
         embedded = joint_cat(F.normalize(class_logits(self.embed, features), dim=1))
         label = joint_cat(label)
-        proxy = F.normalize(self.proxy(label).to(embedded.dtype), dim=1)
-        return self.contrast((embedded * proxy).sum(1), embedded @ embedded.T, label[:, None] == label)
+        with torch.autocast(features.device.type, enabled=False):
+            proxy = F.normalize(self.proxy(label).to(embedded.dtype), dim=1)
+            return self.contrast((embedded * proxy).sum(1), embedded @ embedded.T, label[:, None] == label)
 
     def contrast(self, to_class: Tensor, to_others: Tensor, alike: Tensor) -> Tensor:
         """Cosines of images with their class (N,) and with all images (N, N), and which are of one class -> scalar."""

@@ -36,10 +36,10 @@ class CodeReader(Head):
         return self._surprise(step)
 
     def _surprise(self, step: Step) -> Tensor:
-        codes = self.codes
+        codes, z = self.codes, step.z.detach()
         *classes, values = class_logits(self.read, step.fake_features).split([*codes.categorical, codes.continuous], 1)
-        loss = sum(F.cross_entropy(logits, value) for logits, value in zip(classes, codes.classes(step.z), strict=True))
+        loss = sum(F.cross_entropy(logits, value) for logits, value in zip(classes, codes.classes(z), strict=True))
         if codes.continuous:  # up to a constant, - log of the normal density
-            distance = (values - codes.values(step.z)).square().sum(1).mean() / 2
+            distance = (values - codes.values(z)).square().sum(1).mean() / 2
             loss = loss + self.continuous_weight * distance
         return loss

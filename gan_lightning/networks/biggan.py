@@ -22,6 +22,7 @@ from gan_lightning.networks.layers import (
     check_cond,
     check_resolution,
     layout_of,
+    width_or,
 )
 from gan_lightning.networks.resampling import conv_pool, upsample_conv
 
@@ -126,7 +127,7 @@ class Generator(nn.Module):
         if self.z_dim % chunks or not self.z_dim:
             raise ConfigError(f"model.z_dim={z_dim}: biggan at {resolution} px cuts z into {chunks} equal chunks; "
                               f"choose a multiple of {chunks}, or null for {CHUNK * chunks}")
-        chunk, maps = self.z_dim // chunks, [(width or plan.width) * multiple for multiple in plan.g_maps]
+        chunk, maps = self.z_dim // chunks, [width_or(width, plan.width) * multiple for multiple in plan.g_maps]
         code_dim = chunk + (shared_dim if num_classes else 0)
         self.project = nn.Sequential(nn.Linear(chunk, maps[0] * BASE**2), nn.Unflatten(1, (maps[0], BASE, BASE)))
         self.blocks = nn.ModuleList(GeneratorBlock(a, b, code_dim) for a, b in pairwise(maps))
@@ -189,7 +190,7 @@ class Discriminator(nn.Module):
         plan = plan_for(resolution, "biggan", PLANS)
         check_constraint("model.d_norm", norm)
         size = attended(attention, plan, resolution, "biggan")
-        maps = [channels, *((width or plan.width) * multiple for multiple in plan.d_maps)]
+        maps = [channels, *(width_or(width, plan.width) * multiple for multiple in plan.d_maps)]
         self.num_classes, self.num_features = num_classes, maps[-1]
         self.blocks = nn.Sequential(*_blocks(maps, plan.downs, resolution, size))
         self.last = nn.Linear(maps[-1], 1)

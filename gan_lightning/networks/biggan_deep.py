@@ -21,7 +21,7 @@ from gan_lightning.networks.biggan import (
     plan_for,
     shared_embedding,
 )
-from gan_lightning.networks.layers import Projection, add_spectral_norm, check_cond, layout_of
+from gan_lightning.networks.layers import Projection, add_spectral_norm, check_cond, layout_of, width_or
 from gan_lightning.networks.resampling import upsample_conv
 
 RATIO = 4    # of a bottleneck: a block's wider end to its 3x3 convolutions
@@ -90,7 +90,7 @@ class Generator(nn.Module):
         size = attended(attention, plan, resolution, "biggan_deep")
         self.z_dim, self.num_classes = z_dim, num_classes
         code_dim = z_dim + (shared_dim if num_classes else 0)
-        maps = [(width or plan.width) * multiple for multiple in plan.g_maps]
+        maps = [width_or(width, plan.width) * multiple for multiple in plan.g_maps]
         self.project = nn.Sequential(nn.Linear(code_dim, maps[0] * BASE**2), nn.Unflatten(1, (maps[0], BASE, BASE)))
         self.blocks = nn.ModuleList(block for a, b in pairwise(maps) for block in (
             GeneratorBlock(a, a, False, code_dim), GeneratorBlock(a, b, True, code_dim)))
@@ -147,7 +147,7 @@ class Discriminator(nn.Module):
         plan = plan_for(resolution, "biggan_deep", PLANS)
         check_constraint("model.d_norm", norm)
         size = attended(attention, plan, resolution, "biggan_deep")
-        maps = [(width or plan.width) * multiple for multiple in plan.d_maps]
+        maps = [width_or(width, plan.width) * multiple for multiple in plan.d_maps]
         self.num_classes, self.num_features = num_classes, maps[-1]
         blocks: list[nn.Module] = []
         for stage, (a, b) in enumerate(pairwise(maps), start=1):

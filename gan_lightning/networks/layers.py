@@ -41,6 +41,13 @@ def check_resolution(resolution: int, possible: bool, makes: str) -> None:
     raise ConfigError(f"data.resolution={resolution}: {makes}; {advice}")
 
 
+def width_or(width: int | None, papers: int) -> int:
+    """`width`, or the paper's where it is None; ConfigError under 1."""
+    if width is not None and width < 1:
+        raise ConfigError(f"model.width={width}: must be at least 1, or null for the paper's")
+    return papers if width is None else width
+
+
 def check_cond(cond: Tensor | None, num_classes: int) -> None:
     """ValueError unless labels (N,) int64 come exactly where the network takes them."""
     if num_classes and cond is None:

@@ -102,7 +102,8 @@ class Resample(nn.Module):
 
 
 class Generator(nn.Module):
-    """z (N, z_dim) -> images (N, channels, resolution, resolution), near [-1, 1]: the paper has no tanh.
+    """z (N, z_dim) -> images (N, channels, resolution, resolution), near [-1, 1]: the paper has no tanh. In eval mode
+    they are clamped to it.
 
     An embedding of the label, as long as z, is appended to z.
 
@@ -136,7 +137,8 @@ class Generator(nn.Module):
     def forward(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         scale = self.modulation(self.label(z, cond))[..., None, None]
         h = (scale * self.basis).contiguous(memory_format=layout_of(self.stages[0][0].conv2.weight))
-        return self.last(self.stages(h))
+        images = self.last(self.stages(h))
+        return images if self.training else images.clamp(-1, 1)
 
 
 class Discriminator(nn.Module):

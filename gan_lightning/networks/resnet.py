@@ -28,6 +28,7 @@ from gan_lightning.networks.layers import (
     layout_of,
     norm_2d,
     normalise,
+    width_or,
 )
 from gan_lightning.networks.resampling import conv_pool, upsample_conv
 
@@ -97,7 +98,7 @@ class Generator(nn.Module):
         check_norm("model.g_norm", norm, GeneratorNorm)
         check_label_route(norm, num_classes, "resnet")
         self.z_dim, self.num_classes = z_dim, num_classes
-        maps = [(width or plan.g_width) * multiple for multiple in plan.g_maps]
+        maps = [width_or(width, plan.g_width) * multiple for multiple in plan.g_maps]
         self.project = nn.Sequential(
             nn.Linear(z_dim, maps[0] * plan.base**2), nn.Unflatten(1, (maps[0], plan.base, plan.base)),
         )
@@ -163,7 +164,7 @@ class Discriminator(nn.Module):
         check_norm("model.d_norm", norm, CriticNorm)
         check_choice("model.pool", pool, ("sum", "mean"))
         self.num_classes, self.pool = num_classes, pool
-        maps = [(width or plan.d_width) * multiple for multiple in plan.d_maps]
+        maps = [width_or(width, plan.d_width) * multiple for multiple in plan.d_maps]
         self.num_features = maps[-1]
         self.blocks = nn.Sequential(FirstBlock(channels, maps[0]), *(
             DiscriminatorBlock(a, b, position < plan.downs, norm)

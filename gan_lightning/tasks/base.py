@@ -21,11 +21,11 @@ class Step(NamedTuple):
     """All that a term may look at.
 
     `real`, `fake`: (N, *), fakes detached in D's step. `real_logits`, `fake_logits`: (N, 1), or one per patch;
-    `real_logits` is None in G's step unless the loss compares with reals. `critic`: D after augmentation, in
-    float32 and uncompiled, for terms that evaluate it at points of their own. `network`: the player's own.
-    Features, (N, F), are there when a term of this step reads them; `head` is what D makes of them besides its logit
-    (`gan_lightning.conditioning`). `z`: the latents of `fake`, as drawn. `generate`: latents and labels -> fakes, by
-    G, whose weights are frozen in D's step.
+    `real_logits` is None in G's step unless the loss compares with reals. `critic`: D after augmentation,
+    uncompiled, for terms that evaluate it at points of their own; penalties switch autocast off for it. `network`: the
+    player's own. Features, (N, F), are there when a term of this step reads them; `head` is what D makes of them
+    besides its logit (`gan_lightning.conditioning`). `z`: the latents of `fake`, as drawn. `generate`: latents and
+    labels -> fakes, by G, whose weights are frozen in D's step.
     """
 
     critic: Callable[[Tensor, Tensor | None], Tensor]

@@ -1,5 +1,7 @@
 """Noise to sample, optionally given a class label."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -11,6 +13,7 @@ from gan_lightning.losses.objective import Objective
 from gan_lightning.tasks.base import Batch
 from gan_lightning.tasks.latent_step import LatentStep
 from gan_lightning.tasks.versus import Versus
+from gan_lightning.terms.path_length import PathLength
 
 
 class Generation(Versus):
@@ -32,7 +35,7 @@ class Generation(Versus):
         self.latent, self.num_classes = latent, getattr(generator, "num_classes", 0)
         self.codes, self.latent_step = codes, latent_step
         if codes is not None:
-            codes.check(generator.z_dim)
+            self._check_codes(codes)
         if getattr(discriminator, "num_classes", 0) not in (0, self.num_classes):
             raise ConfigError(f"G takes no labels, and D is told those of {discriminator.num_classes} classes: choose "
                               "conditioning=native, or a model that has model.conditional and set it to true")
@@ -48,7 +51,7 @@ class Generation(Versus):
         z = latent(self.latent, (len(real), self.g.z_dim), real.device)
         if self.latent_step is not None:
             cond = self.cond(batch)
-            z = self.latent_step(z, lambda z: self.critic(self.fakes(z, cond), cond))
+            z = self.latent_step(z, lambda z: self.critic(self._generate(self.g.forward, z, cond), cond))
         return batch | {"z": z}
 
     def generate(self, batch: Batch, g: nn.Module) -> Tensor:
@@ -59,8 +62,26 @@ class Generation(Versus):
     def fakes(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         return self._generate(self.g, z, cond)
 
-    def _generate(self, g: nn.Module, z: Tensor, cond: Tensor | None) -> Tensor:
-        return g(z if self.codes is None else self.codes(z), cond)
+    def fed(self, z: Tensor) -> Tensor:
+        """What G is fed for these latents: codes at their beginning, where there are any."""
+        return z if self.codes is None else self.codes(z)
+
+    def _generate(self, g: Callable[..., Tensor], z: Tensor, cond: Tensor | None) -> Tensor:
+        return g(self.fed(z), cond)
+
+    def _check_codes(self, codes: Codes) -> None:
+        codes.check(self.g.z_dim)
+        if self.latent != "normal":
+            raise ConfigError(f"task.latent={self.latent}: task.codes are made of normal latents; choose "
+                              "task.latent=normal")
+        if self.num_classes:
+            raise ConfigError("model.conditional=true: beside task.codes D is told no labels, so that they would mean "
+                              "nothing; choose model.conditional=false")
+        if getattr(self.g, "style_mixing", 0):
+            raise ConfigError(f"model.style_mixing={self.g.style_mixing}: beside task.codes an image would have two "
+                              "codes; choose model.style_mixing=0")
+        if any(isinstance(term, PathLength) for term in self.objective.g_terms.values()):
+            raise ConfigError("loss.g_terms.path_length: does not know of task.codes; leave one of them out")
 
     def sample_batch(self, indices: range, seed: int, label: int | Tensor | None = None,
                      truncation: float | None = None) -> Batch:

@@ -25,7 +25,8 @@ class LatentStep:
 
     def __call__(self, z: Tensor, logits: Callable[[Tensor], Tensor]) -> Tensor:
         """z (N, z_dim) -> z (N, z_dim); `logits` are D's for G's images of latents."""
+        through = self.differentiable and torch.is_grad_enabled()  # D's step takes the moved z as given
         with torch.enable_grad(), torch.autocast(z.device.type, enabled=False):
             leaf = z.detach().requires_grad_()
-            (g,) = torch.autograd.grad(logits(leaf).sum(), leaf, create_graph=self.differentiable)
+            (g,) = torch.autograd.grad(logits(leaf).sum(), leaf, create_graph=through)
             return leaf.detach() + self.rate * g / (self.damping + g.square().sum(1, keepdim=True))

@@ -49,8 +49,8 @@ class Versus(Task):
     def d_loss(self, batch: Batch, clock: Clock) -> dict[str, Tensor]:
         self._at(clock)
         terms = due(self.objective.d_terms, clock).values()
-        batch = self.prepare(batch)
         with torch.no_grad():
+            batch = self.prepare(batch)
             fake = self.generate(batch, self.g).detach()  # a leaf of this step's own, as `real` is
             real = self._real(batch)
             if self.augment is not None:
@@ -94,7 +94,8 @@ class Versus(Task):
 
     def _real(self, batch: Batch) -> Tensor:
         real = batch["real"].detach()
-        return self.d.prepare_real(real) if hasattr(self.d, "prepare_real") else real
+        d = getattr(self.d, "backbone", self.d)  # beneath a head
+        return d.prepare_real(real) if hasattr(d, "prepare_real") else real
 
     def _augmented(self, x: Tensor) -> Tensor:
         if self.augment is None:

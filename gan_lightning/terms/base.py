@@ -36,6 +36,9 @@ class Term:
     allows_sharding = True
     """Whether it works where weights are shared out over devices: not if it differentiates twice, or reads them."""
 
+    works_on_points = True
+    """Whether it makes sense for points (N, 2), not images alone."""
+
     def __init__(self, weight: Weight = 1.0, every: int = 1):
         self.weight, self.every = weight, every
 

@@ -22,6 +22,7 @@ class Consistency(Term):
     """
 
     players = ("d",)
+    works_on_points = False
     allows_sharding = False  # D is called outside of its hooks, which gather its weights
 
     def __init__(self, weight: Weight = 10.0, every: int = 1, fakes: bool = False, shift: float = 0.125):
@@ -31,9 +32,6 @@ class Consistency(Term):
         self.fakes, self.shift = fakes, shift
 
     def __call__(self, step: Step) -> Tensor:
-        if step.real.ndim != 4:
-            raise ConfigError("loss.d_terms: Consistency mirrors and shifts images, and these data are points; leave "
-                              "term=[consistency] and term=[balanced_consistency] out")
         loss = self._of(step, step.real, step.real_logits)
         return loss + self._of(step, step.fake, step.fake_logits) if self.fakes else loss
 

@@ -1,5 +1,7 @@
 """What a head on D's features adds to a player's loss."""
 
+from typing import Literal
+
 from torch import Tensor
 
 from gan_lightning.errors import ConfigError
@@ -15,12 +17,16 @@ class HeadLoss(Term):
     """
 
     reads_features = True
+    allows_sharding = False  # the head is called outside of D's hooks, which gather its weights
 
-    def __init__(self, player: str, weight: Weight = 1.0, every: int = 1):
+    def __init__(self, player: Literal["d", "g"], weight: Weight = 1.0, every: int = 1):
         super().__init__(weight, every)
         self.player = player
 
     def bind(self, task: Task) -> None:
+        mine = getattr(task.objective, f"{self.player}_terms", {}).values()
+        if not any(term is self for term in mine):
+            raise ConfigError(f"loss: HeadLoss with player={self.player} must be among loss.{self.player}_terms")
         if getattr(task.d, "head", None) is None:
             raise ConfigError(f"loss.{self.player}_terms: HeadLoss needs a discriminator with a head: choose one by "
                               "conditioning=")

@@ -44,6 +44,7 @@ class LeCam(Term, nn.Module):
     @torch.no_grad()
     def _updated(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         now = joint_mean(torch.stack([real.mean(), fake.mean()]))
+        now = torch.where(now.isfinite(), now, self.means.to(now.dtype))  # a step that overflows is skipped, not kept
         self.num_batches_tracked += 1
         share = (1 / self.num_batches_tracked.to(self.means.dtype)).clamp(min=1 - self.decay)
         self.means.copy_(torch.lerp(self.means, now.to(self.means.dtype), share))

@@ -187,6 +187,10 @@ def test_a_head_has_spectral_norm_where_its_backbone_has(norm):
     (["conditioning=infogan", "model.z_dim=11"], "model.z_dim=11: task.codes take 12"),
     (["conditioning=contragan", "model.head.temperature=0"], "temperature=0"),
     (["conditioning=acgan", "model.head=null"], "needs a discriminator with a head"),
+    (["conditioning=acgan", "loss.d_terms.label.player=g"], "HeadLoss with player=g must be among loss.g_terms"),
+    (["conditioning=infogan", "task.latent=uniform"], "task.codes are made of normal latents"),
+    (["conditioning=infogan", "model.conditional=true"], "D is told no labels"),
+    (["conditioning=reacgan", "model.head.embed_dim=0"], "embed_dim=0"),
 ])
 def test_refused(config, settings, message):
     torch.set_default_dtype(torch.float32)
@@ -194,6 +198,18 @@ def test_refused(config, settings, message):
         build_task(config("model=mlp", *settings))
     cause = error.value if isinstance(error.value, ConfigError) else error.value.__cause__
     assert isinstance(cause, ConfigError) and message in str(cause)
+
+
+@pytest.mark.parametrize("nimg", [0, 1500, 5000])
+def test_a_growing_discriminator_beneath_a_head_is_shown_what_it_is_ready_for(config, nimg):
+    torch.set_default_dtype(torch.float32)
+    task = build_task(config("model=progan", "model.width=0.03", "data.resolution=16", "model.kimg_per_stage=1",
+                             "model.kimg_fade=1", "conditioning=acgan", "loss=wgan_gp", "augment=apa"))
+    batch = {"real": torch.rand(4, 1, 16, 16) * 2 - 1, "label": torch.arange(4)}
+    losses = task.d_loss(batch, Clock(0, nimg))
+    assert all(loss.isfinite() for loss in losses.values())
+    assert torch.equal(task._real(batch), task.d.backbone.prepare_real(batch["real"]))
+    assert task._real(batch).shape[-1] == {0: 4, 1500: 8, 5000: 16}[nimg]
 
 
 @pytest.mark.parametrize("head", ["projection", "acgan", "tac", "multi_hinge", "contragan", "reacgan", "infogan"])

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from gan_lightning.build import build_task
 from gan_lightning.errors import ConfigError
 from gan_lightning.tasks.base import Clock, Step
 from gan_lightning.terms.consistency import (
@@ -117,10 +118,10 @@ def test_g_learns_from_both_images_and_d_leaves_g_alone():
     assert not LatentConsistencyD()(step._replace(fake_logits=step.fake_logits.detach())).requires_grad
 
 
-def test_consistency_is_refused_where_it_means_nothing():
+def test_consistency_is_refused_where_it_means_nothing(config):
     points = made_step(lambda x, cond=None: x[:, :1], torch.zeros(3, 2), torch.zeros(3, 2))
     with pytest.raises(ConfigError, match="data are points"):
-        Consistency()(points)
+        build_task(config("data=gaussians_ring", "model=toy2d", "loss=hinge", "term=[consistency]"))
     with pytest.raises(ConfigError, match="task that draws latents"):
         LatentConsistencyD()(points)
     with pytest.raises(ConfigError, match="shift=1.0: must be in"):

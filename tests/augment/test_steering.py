@@ -9,6 +9,7 @@ import torch.distributed as dist
 
 from gan_lightning.augment.apa import APA
 from gan_lightning.augment.steering import Steered
+from gan_lightning.build import build_task
 from gan_lightning.errors import ConfigError
 from gan_lightning.schedules import Linear
 
@@ -136,3 +137,14 @@ def test_two_devices_agree_on_their_joint_batch():
     for process in processes:
         process.join()
     assert found[0] == found[1] == pytest.approx([0.5 - 0.005, 0.5 + 0.005, 0.5 + 0.005])
+
+
+@pytest.mark.parametrize("loss, boundary, relativistic", [("hinge", 0.0, False), ("lsgan", 0.5, False),
+                                                          ("rpgan", 0.0, True), ("wgan", 0.0, True)])
+def test_the_loss_says_where_d_is_undecided(config, loss, boundary, relativistic):
+    steered = build_task(config("model=mlp", f"loss={loss}", "augment=apa")).augment
+    assert (steered.boundary, steered.relativistic) == (boundary, relativistic)
+    steered = build_task(config("model=mlp", f"loss={loss}", "augment=apa", "augment.relativistic=false")).augment
+    unsure = boundary + torch.tensor([0.1, -0.1] * 5)[:, None]
+    play(steered, 1, unsure)
+    assert steered.signs == 0 and steered.logits == 10

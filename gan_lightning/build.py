@@ -45,7 +45,8 @@ def build_task(cfg: DictConfig) -> Task:
                           "augment=none, instance_noise or apa")
     if cfg.data.resolution == 1:
         _refuse_images_terms(objective)
-    task = instantiate(cfg.task, _partial_=True)(**networks, objective=objective, augment=augment)
+    changes = {} if augment is None else {"augment": augment}  # a task of a user's own may not know of it
+    task = instantiate(cfg.task, _partial_=True)(**networks, objective=objective, **changes)
     _refuse_batch_norm_under_penalties(task, objective.d_terms)
     if cfg.data.batch_size < 2 and _batch_norms(task):
         raise ConfigError("data.batch_size=1: batch normalisation needs at least 2 images (or choose model.d_norm and "

@@ -26,7 +26,7 @@ class Generation(Versus):
     """
 
     def __init__(self, generator: nn.Module, discriminator: nn.Module, objective: Objective,
-                 augment: Augment | None = None, latent: Distribution = "normal",
+                 latent: Distribution = "normal", augment: Augment | None = None,
                  codes: Codes | None = None, latent_step: LatentStep | None = None):
         super().__init__(generator, discriminator, objective, augment)
         if getattr(generator, "z_dim", 0) < 1:

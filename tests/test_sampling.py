@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 import gan_lightning
-from gan_lightning import sampling
+from gan_lightning import sample_files, sampling
 from gan_lightning.config.schema import SampleConfig
 from gan_lightning.errors import CheckpointError, ConfigError
 
@@ -189,7 +189,7 @@ def test_what_out_means(tmp_path, monkeypatch, out, kind):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "taken").mkdir()
     (tmp_path / "file.png").touch()
-    assert sampling._kind(out) == kind
+    assert sample_files.kind_of(out) == kind
 
 
 @pytest.mark.parametrize("out, message", [
@@ -202,7 +202,7 @@ def test_out_in_a_place_that_is_taken(tmp_path, monkeypatch, out, message):
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=f"^out={out}: {message}"):
-        sampling._kind(out)
+        sample_files.kind_of(out)
 
 
 def settings(**changes):

@@ -87,7 +87,7 @@ def main() -> None:
         for seed in range(arguments.seeds):
             for name in arguments.runs:
                 run(name, seed, arguments.out)
-    scores = ("fd_classifier", "is_classifier")
+    scores = ("fd_classifier", "precision_classifier", "recall_classifier")
     digits = table(list(DIGITS), {f"`{score}`": score for score in scores}, arguments.out)
     points = table([name for name in RUNS if name not in DIGITS],
                    {"modes": "modes", "points near one": "high_quality"}, arguments.out)

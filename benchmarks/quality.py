@@ -58,8 +58,9 @@ def found(name: str, out: Path) -> dict[str, list[float]]:
 
 
 def spread(values: list[float]) -> str:
-    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{statistics.mean(values):.3g} ± {deviation:.2g}"
+    if len(values) == 1:
+        return f"{values[0]:.3g}"
+    return f"{statistics.mean(values):.3g} ± {statistics.stdev(values):.2g}"
 
 
 def table(names: list[str], scores: dict[str, str], out: Path) -> list[str]:

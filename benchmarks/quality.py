@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 from reporting import figure, write
+from table import filled
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- quality: made by benchmarks/quality.py -->", "<!-- /quality -->"
@@ -96,8 +97,7 @@ def main() -> None:
     print(content)
     if arguments.table:
         readme = ROOT / "README.md"
-        before, rest = readme.read_text().split(BEGIN)
-        readme.write_text(f"{before}{BEGIN}\n\n{content}\n\n{END}{rest.split(END)[1]}")
+        readme.write_text(filled(readme.read_text(), content, BEGIN, END))
     write(arguments.json, [figure(f"{name}: {score}", values, "") for name in RUNS
                            for score, values in found(name, arguments.out).items()])
 

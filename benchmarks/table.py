@@ -41,10 +41,10 @@ def met(figure: dict[str, Any]) -> bool:
     return {"<": median < float(bound), "<=": median <= float(bound), ">=": median >= float(bound)}[relation]
 
 
-def filled(readme: str, content: str) -> str:
+def filled(readme: str, content: str, begin: str = BEGIN, end: str = END) -> str:
     """`readme` with `content` between the marks."""
-    before, rest = readme.split(BEGIN)
-    return f"{before}{BEGIN}\n\n{content}\n\n{END}{rest.split(END)[1]}"
+    before, rest = readme.split(begin)
+    return f"{before}{begin}\n\n{content}\n\n{end}{rest.split(end)[1]}"
 
 
 def main() -> int:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from gan_lightning.build import build_task
 from gan_lightning.checkpoint import locate, read_checkpoint
 from gan_lightning.errors import CheckpointError, ConfigError, UserError
+from gan_lightning.modes import evaluating
 from gan_lightning.randomness import check_seed
 from gan_lightning.sample_files import kind_of, write
 from gan_lightning.standing import standing_statistics
@@ -107,29 +108,21 @@ class GAN:
 
     @contextmanager
     def evaluating(self, psi: float | None = None) -> Iterator[None]:
-        """The network in eval mode, every part of it afterwards in the mode it was in.
-
-        Uncompiled: batches of another size, or the other mode, would each be compiled anew.
-        """
+        """The network in eval mode, with this `psi`, and afterwards as it was."""
         if psi is not None and not hasattr(self.network, "psi"):
             raise ConfigError(f"psi={psi}: this generator has no styles to move (model=stylegan2 has); choose "
                               "truncation, which is of latents")
         if psi is not None and not isfinite(psi):
             raise ConfigError(f"psi={psi}: must be a finite number; 1 leaves styles as they are, 0 is their mean")
         given = getattr(self.network, "psi", None)
-        if psi is not None:
-            self.network.psi = psi
-        modes = {module: module.training for module in self.network.modules()}
-        compiled, self.network._compiled_call_impl = self.network._compiled_call_impl, None
-        self.network.eval()
-        try:
-            yield
-        finally:
+        with evaluating(self.network):
             if psi is not None:
-                self.network.psi = given
-            self.network._compiled_call_impl = compiled
-            for module, training in modes.items():
-                module.training = training
+                self.network.psi = psi
+            try:
+                yield
+            finally:
+                if psi is not None:
+                    self.network.psi = given
 
     def take_standing_statistics(self, batches: int, seed: int = 0, truncation: float | None = None,
                                  batch_size: int = 64) -> None:

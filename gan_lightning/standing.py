@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from gan_lightning.errors import ConfigError
+from gan_lightning.modes import evaluating
 
 
 @torch.no_grad()
@@ -27,20 +28,15 @@ def standing_statistics(network: nn.Module, feed: Callable[[int], object], batch
     if batches < 1:
         raise ConfigError(f"standing={batches}: must be at least 1 batch, or 0 to keep the statistics of training")
     layers = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
-    modes = {module: module.training for module in network.modules()}
     momenta = [layer.momentum for layer in layers]
-    compiled, network._compiled_call_impl = network._compiled_call_impl, None    # this mode is not worth compiling for
-    network.eval()
-    for layer in layers:
-        layer.reset_running_stats()
-        layer.training, layer.momentum = True, None    # None: the plain mean of all batches since the reset
-    try:
-        for number in range(batches) if layers else ():
-            feed(number)
-    finally:
-        network._compiled_call_impl = compiled
-        for layer, momentum in zip(layers, momenta, strict=True):
-            layer.momentum = momentum
-        for module, training in modes.items():
-            module.training = training
+    with evaluating(network):
+        for layer in layers:
+            layer.reset_running_stats()
+            layer.training, layer.momentum = True, None    # None: the plain mean of all batches since the reset
+        try:
+            for number in range(batches) if layers else ():
+                feed(number)
+        finally:
+            for layer, momentum in zip(layers, momenta, strict=True):
+                layer.momentum = momentum
     return len(layers)

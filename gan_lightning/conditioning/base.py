@@ -8,6 +8,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from gan_lightning.errors import ConfigError
 from gan_lightning.networks.layers import add_spectral_norm
+from gan_lightning.precision import at_least_float32
 from gan_lightning.tasks.base import Step
 
 
@@ -61,7 +62,12 @@ class Conditioned(nn.Module):
         return (logits, features) if return_features else logits
 
 
+def beneath_head(d: nn.Module) -> nn.Module:
+    """The discriminator itself, of one that may have a head."""
+    return d.backbone if isinstance(d, Conditioned) else d
+
+
 def class_logits(layer: nn.Module, features: Tensor) -> Tensor:
     """`layer` of `features`, in float32: logarithms of small probabilities do not survive half precision."""
     with torch.autocast(features.device.type, enabled=False):
-        return layer(features.float() if features.dtype in (torch.float16, torch.bfloat16) else features)
+        return layer(at_least_float32(features))

@@ -23,6 +23,7 @@ from gan_lightning.networks.layers import (
     check_resolution,
     layout_of,
     width_or,
+    with_projection,
 )
 from gan_lightning.networks.resampling import conv_pool, upsample_conv
 
@@ -202,10 +203,7 @@ class Discriminator(nn.Module):
                 return_features: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         check_cond(cond, self.num_classes)
         features = F.relu(self.blocks(x)).sum((2, 3))
-        logits = self.last(features)
-        if self.projection is not None:
-            logits = logits + self.projection(features, cond)
-        return (logits, features) if return_features else logits
+        return with_projection(self.last(features), features, self.projection, cond, return_features)
 
 
 def _blocks(maps: Sequence[int], downs: int, resolution: int, attended_size: int) -> list[nn.Module]:

@@ -21,7 +21,14 @@ from gan_lightning.networks.biggan import (
     plan_for,
     shared_embedding,
 )
-from gan_lightning.networks.layers import Projection, add_spectral_norm, check_cond, layout_of, width_or
+from gan_lightning.networks.layers import (
+    Projection,
+    add_spectral_norm,
+    check_cond,
+    layout_of,
+    width_or,
+    with_projection,
+)
 from gan_lightning.networks.resampling import upsample_conv
 
 RATIO = 4    # of a bottleneck: a block's wider end to its 3x3 convolutions
@@ -165,7 +172,4 @@ class Discriminator(nn.Module):
                 return_features: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         check_cond(cond, self.num_classes)
         features = F.relu(self.blocks(self.first(x))).sum((2, 3))
-        logits = self.last(features)
-        if self.projection is not None:
-            logits = logits + self.projection(features, cond)
-        return (logits, features) if return_features else logits
+        return with_projection(self.last(features), features, self.projection, cond, return_features)

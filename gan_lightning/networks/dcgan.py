@@ -25,6 +25,7 @@ from gan_lightning.networks.layers import (
     leaky_relu,
     norm_2d,
     normalise,
+    with_projection,
 )
 from gan_lightning.networks.minibatch import Minibatch, minibatch_layer
 from gan_lightning.networks.virtual_batch_norm import ReferenceBatch, virtual_norm
@@ -128,7 +129,4 @@ class Discriminator(nn.Module):
                 return_features: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         check_cond(cond, self.num_classes)
         features = self.minibatch(flatten(self.maps(x)))
-        logits = self.last(features)
-        if self.projection is not None:
-            logits = logits + self.projection(features, cond)
-        return (logits, features) if return_features else logits
+        return with_projection(self.last(features), features, self.projection, cond, return_features)

@@ -24,6 +24,7 @@ from gan_lightning.networks.layers import (
     is_normalised,
     layout_of,
     norm_2d,
+    with_projection,
 )
 
 SLOPE = 0.1             # of leaky ReLUs: the paper's
@@ -219,9 +220,7 @@ class Discriminator(nn.Module):
         features = h.mean((2, 3))
         # The mean of a convolution at 5x5 places is the convolution of the means over 5x5: one place in place of 25.
         logits = self.last(F.avg_pool2d(h, 5, stride=1)).flatten(1)
-        if self.projection is not None:
-            logits = logits + self.projection(features, cond)
-        return (logits, features) if return_features else logits
+        return with_projection(logits, features, self.projection, cond, return_features)
 
     def reconstruct(self, x: Tensor, part: int) -> list[tuple[Tensor, Tensor]]:
         """(decoded, target) of the whole image, from the maps of 8 px, and of its quarter `part` (0 to 3, row by row),

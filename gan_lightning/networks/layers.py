@@ -145,6 +145,14 @@ class Projection(nn.Module):
         return (self.embed(cond) * features).sum(1, keepdim=True)
 
 
+def with_projection(logits: Tensor, features: Tensor, projection: Projection | None, cond: Tensor | None,
+                    return_features: bool) -> Tensor | tuple[Tensor, Tensor]:
+    """What a discriminator returns: logits with the class's part, if it has a projection, and on request features."""
+    if projection is not None:
+        logits = logits + projection(features, cond)
+    return (logits, features) if return_features else logits
+
+
 class LabelConcat(nn.Module):
     """Appends an embedding of the label to a vector, (N, F) -> (N, F + label_dim) (Mirza & Osindero 2014,
     arXiv:1411.1784, with a learned embedding); without classes it passes the vector on."""

@@ -22,6 +22,7 @@ from gan_lightning.networks.layers import (
     check_resolution,
     flatten,
     layout_of,
+    with_projection,
 )
 from gan_lightning.networks.minibatch_stddev import MinibatchStddev
 from gan_lightning.precision import at_least_float32
@@ -205,10 +206,7 @@ class Discriminator(Growing):
         h = self._maps_at_4(self._shrunk(x, stage), stage, alpha)
         h = _activation(self.conv(self.stddev(h)))
         features = _activation(self.dense(flatten(h)))
-        logits = self.last(features)
-        if self.projection is not None:
-            logits = logits + self.projection(features, cond)
-        return (logits, features) if return_features else logits
+        return with_projection(self.last(features), features, self.projection, cond, return_features)
 
     def _maps_at_4(self, x: Tensor, stage: int, alpha: Tensor | float | None) -> Tensor:
         h = _activation(self.from_image[stage](x))

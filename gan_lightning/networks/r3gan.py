@@ -14,7 +14,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_lightning.errors import ConfigError
-from gan_lightning.networks.layers import LabelConcat, Projection, check_cond, check_resolution, layout_of
+from gan_lightning.networks.layers import (
+    LabelConcat,
+    Projection,
+    check_cond,
+    check_resolution,
+    layout_of,
+    with_projection,
+)
+from gan_lightning.networks.upfirdn import Downsample, Upsample
 
 SLOPE = 0.2
 GAIN = sqrt(2 / (1 + SLOPE**2))    # keeps the mean square through a leaky ReLU (He et al. 2015, eq. 15)
@@ -88,17 +96,11 @@ class Resample(nn.Module):
         super().__init__()
         self.up = up
         self.conv = _draw(nn.Conv2d(maps, out_maps, 1, bias=False)) if maps != out_maps else nn.Identity()
-        taps = torch.tensor([1.0, 3.0, 3.0, 1.0], device="cpu") / 8
-        self.register_buffer("kernel", taps.outer(taps)[None, None], persistent=False)
+        self.filter = Upsample() if up else Downsample()
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.up:     # the 1x1 convolution commutes with the rest, and costs least where the image is small
-            x = self.conv(x)
-            return F.conv_transpose2d(x, 4 * self._kernel(x), stride=2, padding=1, groups=x.shape[1])
-        return self.conv(F.conv2d(x, self._kernel(x), stride=2, padding=1, groups=x.shape[1]))
-
-    def _kernel(self, x: Tensor) -> Tensor:
-        return self.kernel.to(x.dtype).expand(x.shape[1], 1, 4, 4)
+        # Up, the 1x1 convolution commutes with the rest, and costs least where the image is small.
+        return self.filter(self.conv(x)) if self.up else self.conv(self.filter(x))
 
 
 class Generator(nn.Module):
@@ -170,10 +172,7 @@ class Discriminator(nn.Module):
                 return_features: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         check_cond(cond, self.num_classes)
         features = self.basis(self.stages(self.first(x))).flatten(1)
-        logits = self.last(features)
-        if self.projection is not None:
-            logits = logits + self.projection(features, cond)
-        return (logits, features) if return_features else logits
+        return with_projection(self.last(features), features, self.projection, cond, return_features)
 
 
 def _stage(maps: int, depth: int, expansion: int, cardinality: int | None, blocks: int) -> nn.Sequential:

@@ -29,6 +29,7 @@ from gan_lightning.networks.layers import (
     norm_2d,
     normalise,
     width_or,
+    with_projection,
 )
 from gan_lightning.networks.resampling import conv_pool, upsample_conv
 
@@ -180,7 +181,4 @@ class Discriminator(nn.Module):
         check_cond(cond, self.num_classes)
         h = F.relu(self.blocks(x))
         features = h.sum((2, 3)) if self.pool == "sum" else h.mean((2, 3))
-        logits = self.last(features)
-        if self.projection is not None:
-            logits = logits + self.projection(features, cond)
-        return (logits, features) if return_features else logits
+        return with_projection(self.last(features), features, self.projection, cond, return_features)

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from gan_lightning.errors import ConfigError
 from gan_lightning.networks.layers import ConditionalNorm
+from gan_lightning.precision import at_least_float32
 
 
 class VirtualBatchNorm2d(nn.Module):
@@ -22,7 +23,7 @@ class VirtualBatchNorm2d(nn.Module):
         self.bias = nn.Parameter(torch.zeros(maps)) if affine else None
 
     def forward(self, x: Tensor) -> Tensor:
-        precise = x if x.dtype == torch.float64 else x.float()
+        precise = at_least_float32(x)
         with torch.autocast(x.device.type, enabled=False):
             variance, mean = self._moments(precise)
             scale = (variance + self.eps).rsqrt()

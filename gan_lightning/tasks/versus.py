@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_lightning.augment.base import Augment
+from gan_lightning.conditioning.base import beneath_head
 from gan_lightning.double_backward import TwiceDifferentiable
 from gan_lightning.losses.objective import Objective, due
 from gan_lightning.precision import at_least_float32
@@ -94,7 +95,7 @@ class Versus(Task):
 
     def _real(self, batch: Batch) -> Tensor:
         real = batch["real"].detach()
-        d = getattr(self.d, "backbone", self.d)  # beneath a head
+        d = beneath_head(self.d)
         return d.prepare_real(real) if hasattr(d, "prepare_real") else real
 
     def _augmented(self, x: Tensor) -> Tensor:

@@ -46,6 +46,10 @@ class Term:
         """Called once, when all networks are there: for buffers of their shapes. ConfigError if the term cannot work
         with them."""
 
+    def player_in(self, task: Task) -> str:
+        """Whose loss this term is part of: d or g."""
+        return "d" if any(term is self for term in task.objective.d_terms.values()) else "g"
+
     def strength(self, step: Step) -> float:
         """What this step multiplies the term by, besides `every`."""
         return at(self.weight, step.clock.nimg)

@@ -21,7 +21,7 @@ class HistoricalAveraging(Term, nn.Module):
         super().__init__(weight, every)
 
     def bind(self, task: Task) -> None:
-        network = task.d if any(term is self for term in task.objective.d_terms.values()) else task.g
+        network = getattr(task, self.player_in(task))
         flat = torch.cat([weight.detach().flatten() for weight in network.parameters()])
         self.register_buffer("weights_mean", torch.zeros_like(flat))
         self.register_buffer("num_batches_tracked", torch.zeros((), dtype=torch.int64))  # equal on all devices

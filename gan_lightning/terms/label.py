@@ -24,8 +24,7 @@ class HeadLoss(Term):
         self.player = player
 
     def bind(self, task: Task) -> None:
-        mine = getattr(task.objective, f"{self.player}_terms", {}).values()
-        if not any(term is self for term in mine):
+        if self.player_in(task) != self.player:
             raise ConfigError(f"loss: HeadLoss with player={self.player} must be among loss.{self.player}_terms")
         if getattr(task.d, "head", None) is None:
             raise ConfigError(f"loss.{self.player}_terms: HeadLoss needs a discriminator with a head: choose one by "

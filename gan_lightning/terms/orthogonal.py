@@ -26,11 +26,10 @@ class Orthogonal(Term):
         self.diagonal = diagonal
 
     def bind(self, task: Task) -> None:
-        for player in ("d", "g"):
-            mine = any(term is self for term in getattr(task.objective, f"{player}_terms").values())
-            if mine and not layer_weights(getattr(task, player)):
-                raise ConfigError(f"loss.{player}_terms: Orthogonal is of dense and convolution layers, and this "
-                                  "network's own scale their weights; choose another model, or leave it out of term")
+        player = self.player_in(task)
+        if not layer_weights(getattr(task, player)):
+            raise ConfigError(f"loss.{player}_terms: Orthogonal is of dense and convolution layers, and this "
+                              "network's own scale their weights; choose another model, or leave it out of term")
 
     def __call__(self, step: Step) -> Tensor:
         with torch.autocast(step.fake.device.type, enabled=False):

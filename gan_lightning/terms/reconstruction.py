@@ -1,8 +1,9 @@
 """Self-supervision of D: its maps of a real image must suffice to draw it again."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from gan_lightning.conditioning.base import beneath_head
 from gan_lightning.errors import ConfigError
 from gan_lightning.precision import at_least_float32
 from gan_lightning.tasks.base import Step, Task
@@ -20,15 +21,11 @@ class Reconstruction(Term):
     allows_sharding = False    # weights are whole only within D's forward, and this calls another method
 
     def bind(self, task: Task) -> None:
-        if getattr(_encoder(task.d), "decoders", None) is None:
+        if getattr(beneath_head(task.d), "decoders", None) is None:
             raise ConfigError("loss.d_terms.reconstruction: needs a discriminator with decoders (model=fastgan "
                               "model.decoders=true); or set it to null")
 
     def __call__(self, step: Step) -> Tensor:
         part = int(torch.randint(4, ()))    # on the CPU: a device would have to be waited for
-        pairs = _encoder(step.network).reconstruct(step.real.detach(), part)
+        pairs = beneath_head(step.network).reconstruct(step.real.detach(), part)
         return sum((at_least_float32(decoded) - at_least_float32(target)).abs().mean() for decoded, target in pairs)
-
-
-def _encoder(d: nn.Module) -> nn.Module:
-    return getattr(d, "backbone", d)    # beneath a head (`gan_lightning.conditioning`)

@@ -5,11 +5,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_lightning.errors import ConfigError
+from gan_lightning.initialisation import POWER_ITERATIONS
 from gan_lightning.tasks.base import Step, Task
 from gan_lightning.terms.base import Term, Weight
 from gan_lightning.terms.orthogonal import layer_weights
-
-FIRST_ITERATIONS = 15
 
 
 class SpectralRegularisation(Term, nn.Module):
@@ -28,7 +27,7 @@ class SpectralRegularisation(Term, nn.Module):
 
     @torch.no_grad()
     def bind(self, task: Task) -> None:
-        network = task.d if any(term is self for term in task.objective.d_terms.values()) else task.g
+        network = getattr(task, self.player_in(task))
         matrices = layer_weights(network)
         if not matrices:
             raise ConfigError("spectral_regularisation: this network has no linear or convolution layers of torch; "
@@ -36,7 +35,7 @@ class SpectralRegularisation(Term, nn.Module):
         self.vectors = [f"u{i}" for i in range(len(matrices))]
         for name, matrix in zip(self.vectors, matrices, strict=True):
             self.register_buffer(name, F.normalize(torch.randn_like(matrix[:, 0]), dim=0))
-        for _ in range(FIRST_ITERATIONS):
+        for _ in range(POWER_ITERATIONS):
             self._iterate(matrices)
 
     def __call__(self, step: Step) -> Tensor:

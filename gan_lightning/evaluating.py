@@ -16,7 +16,7 @@ from gan_lightning.metrics.augmentation import Augmentation
 from gan_lightning.metrics.collecting import choose, stored
 from gan_lightning.metrics.evaluation import Evaluation
 from gan_lightning.metrics.folders import lossy_share, open_like, open_pair
-from gan_lightning.metrics.generated import fakes_of
+from gan_lightning.metrics.generated import fakes_of, made_by, scored_noise
 from gan_lightning.metrics.path_length import PathLength
 from gan_lightning.metrics.result import Result
 from gan_lightning.metrics.table import table
@@ -75,6 +75,7 @@ def _checkpoints(cfg: DictConfig) -> tuple[dict[str, Result], Path]:
 
 def _checkpoint(cfg: DictConfig, run: str) -> Result:
     gan = load(run, cfg.device, cfg.ema)
+    gan.psi, gan.noise = cfg.psi, cfg.noise or scored_noise(gan)
     config = OmegaConf.create(gan.config)
     if cfg.data is None and str(config.data.get("root")).startswith("pipe:"):
         raise ConfigError(f"{run}: its data come from a command, data.root={config.data.root!r}, which a checkpoint "
@@ -89,9 +90,10 @@ def _checkpoint(cfg: DictConfig, run: str) -> Result:
     _ready(evaluation, data, cfg, gan.num_classes)
     _advise(evaluation, data, evaluation.num_fake)
     reals = evaluation.reals(data)
+    if cfg.standing:
+        gan.take_standing_statistics(cfg.standing, evaluation.seed, cfg.truncation)
     fakes = fakes_of(gan, evaluation.num_fake, evaluation.seed, reals, cfg.truncation, evaluation.block)
-    generator = {"averaged": gan.averaged, "batch_norm": "running", "truncation": cfg.truncation}
-    return evaluation.measure(fakes, data, cfg.device, generator)
+    return evaluation.measure(fakes, data, cfg.device, made_by(gan, cfg.truncation, cfg.standing))
 
 
 def _metrics(cfg: DictConfig, config: DictConfig) -> DictConfig | None:

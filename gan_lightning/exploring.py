@@ -9,8 +9,8 @@ from gan_lightning.errors import ConfigError
 from gan_lightning.networks.equalised import EqualLinear
 from gan_lightning.sampling import GAN
 
-SHOWS = ("samples", "walk", "classes", "mixing", "directions")
-POSITIONS = 7  # along a direction
+SHOWS = ("samples", "walk", "classes", "mixing", "directions", "noise")
+POSITIONS = 7  # along a direction; also of what noise leaves open
 
 
 class Shown(NamedTuple):
@@ -25,19 +25,21 @@ def shown(gan: GAN, cfg: Any) -> Shown:
     if cfg.show not in SHOWS:
         raise ConfigError(f"show={cfg.show}: must be one of {', '.join(SHOWS)}")
     if cfg.show == "samples":
-        return Shown(gan.sample(cfg.n, cfg.seed, cfg.label, cfg.truncation, cfg.start, psi=cfg.psi), None)
+        return Shown(gan.sample(cfg.n, cfg.seed, cfg.label, cfg.truncation, cfg.start), None)
     z = gan.latents(cfg.n, cfg.seed, cfg.truncation, cfg.start)
     if cfg.show == "walk":
-        return walk(gan, z, cfg.frames, cfg.label, cfg.psi)
+        return walk(gan, z, cfg.frames, cfg.label)
     if cfg.show == "classes":
-        return class_sweep(gan, z, cfg.psi)
+        return class_sweep(gan, z)
+    if cfg.show == "noise":
+        return noises(gan, z, cfg.label)
     if cfg.show == "mixing":
         others = gan.latents(cfg.n, cfg.seed, cfg.truncation, cfg.start + cfg.n)
-        return style_mixing(gan, z, others, cfg.mix_at, cfg.label, cfg.psi)
-    return along_direction(gan, z, cfg.direction, cfg.strength, cfg.label, cfg.psi)
+        return style_mixing(gan, z, others, cfg.mix_at, cfg.label)
+    return along_direction(gan, z, cfg.direction, cfg.strength, cfg.label)
 
 
-def walk(gan: GAN, z: Tensor, frames: int, label: int | None = None, psi: float | None = None) -> Shown:
+def walk(gan: GAN, z: Tensor, frames: int, label: int | None = None) -> Shown:
     """From each latent to the next and from the last back to the first, so that a film of it has no end.
 
     Normal latents are taken along great circles, where their lengths stay usual ones (White 2016, arXiv:1609.04468);
@@ -48,7 +50,7 @@ def walk(gan: GAN, z: Tensor, frames: int, label: int | None = None, psi: float 
     between = straight if gan.task.latent == "uniform" else great_circle
     steps = torch.arange(frames) / frames
     way = torch.cat([between(a, b, steps) for a, b in zip(z, z.roll(-1, 0), strict=True)])
-    return Shown(gan.images(way, _first_label(gan, label), psi=psi), frames)
+    return Shown(gan.images(way, _first_label(gan, label)), frames)
 
 
 def great_circle(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
@@ -66,17 +68,28 @@ def straight(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     return a + t.to(a.dtype)[:, None] * (b - a)
 
 
-def class_sweep(gan: GAN, z: Tensor, psi: float | None = None) -> Shown:
+def class_sweep(gan: GAN, z: Tensor) -> Shown:
     """Each latent as every class: a row per latent, a column per class."""
     if not gan.num_classes:
         raise ConfigError("show=classes: this generator takes no labels")
     classes = torch.arange(gan.num_classes)
-    return Shown(gan.images(z.repeat_interleave(len(classes), 0), classes.repeat(len(z)), psi=psi), len(classes))
+    return Shown(gan.images(z.repeat_interleave(len(classes), 0), classes.repeat(len(z))), len(classes))
+
+
+def noises(gan: GAN, z: Tensor, label: int | None = None) -> Shown:
+    """Each latent with ever new noise between the layers: a row per latent (Karras et al. 2019, StyleGAN,
+    arXiv:1812.04948, fig. 4). The first of a row is without noise."""
+    gan.noise = "none"
+    label = _first_label(gan, label)
+    plain = gan.images(z, label)
+    gan.noise = "random"
+    noisy = gan.images(z.repeat_interleave(POSITIONS - 1, 0), label)
+    rows = torch.cat([plain[:, None], noisy.unflatten(0, (len(z), POSITIONS - 1))], 1)
+    return Shown(rows.flatten(0, 1), POSITIONS)
 
 
 @torch.no_grad()
-def style_mixing(gan: GAN, z: Tensor, others: Tensor, mix_at: int | None = None, label: int | None = None,
-                 psi: float | None = None) -> Shown:
+def style_mixing(gan: GAN, z: Tensor, others: Tensor, mix_at: int | None = None, label: int | None = None) -> Shown:
     """Images with the styles of `z` up to layer `mix_at` and of `others` from there on (Karras et al. 2019, StyleGAN,
     arXiv:1812.04948, fig. 3). The first row shows `others`, the first column `z`; the corner is white."""
     if not has_styles(gan):
@@ -85,7 +98,7 @@ def style_mixing(gan: GAN, z: Tensor, others: Tensor, mix_at: int | None = None,
     mix_at = layers // 2 if mix_at is None else mix_at
     if not 0 < mix_at < layers:
         raise ConfigError(f"mix_at={mix_at}: must be from 1 to {layers - 1}, as there are {layers} styles")
-    with gan.evaluating(psi):
+    with gan.evaluating():
         coarse, fine = (styles(gan, part, label) for part in (z, others))
         tops, lefts = from_styles(gan, fine), from_styles(gan, coarse)
         mixed = [from_styles(gan, torch.cat([row.expand(len(fine), -1, -1)[:, :mix_at], fine[:, mix_at:]], 1))
@@ -96,20 +109,19 @@ def style_mixing(gan: GAN, z: Tensor, others: Tensor, mix_at: int | None = None,
 
 
 @torch.no_grad()
-def along_direction(gan: GAN, z: Tensor, direction: int = 0, strength: float = 3.0, label: int | None = None,
-                    psi: float | None = None) -> Shown:
+def along_direction(gan: GAN, z: Tensor, direction: int = 0, strength: float = 3.0, label: int | None = None) -> Shown:
     """Each latent, or its style, moved along a direction that matters, from -strength to strength: a row per latent."""
     directions = directions_that_matter(gan)
     if not 0 <= direction < len(directions):
         raise ConfigError(f"direction={direction}: must be from 0 to {len(directions) - 1}")
     moves = torch.linspace(-strength, strength, POSITIONS)[:, None] * directions[direction]
     if has_styles(gan):
-        with gan.evaluating(psi):
+        with gan.evaluating():
             ws = styles(gan, z, label)
             moved = (ws[:, None] + moves.to(ws)[:, None]).flatten(0, 1)
             return Shown(from_styles(gan, moved), POSITIONS)
     moved = (z[:, None] + moves).flatten(0, 1)
-    return Shown(gan.images(moved, _first_label(gan, label), psi=psi), POSITIONS)
+    return Shown(gan.images(moved, _first_label(gan, label)), POSITIONS)
 
 
 @torch.no_grad()
@@ -146,7 +158,12 @@ def styles(gan: GAN, z: Tensor, label: int | None = None) -> Tensor:
 
 def from_styles(gan: GAN, ws: Tensor, batch_size: int = 32) -> Tensor:
     """The images (N, C, H, W), float32, of these styles. The mode of the network is the caller's."""
-    return torch.cat([gan.network.synthesis(part) for part in ws.split(batch_size)]).cpu().float()
+    images = []
+    for start in range(0, len(ws), batch_size):
+        part = ws[start:start + batch_size]
+        gan.number_noise(range(start, start + len(part)))
+        images.append(gan.network.synthesis(part))
+    return torch.cat(images).cpu().float()
 
 
 def _first_label(gan: GAN, label: int | None) -> int | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from math import ceil, isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -17,6 +17,8 @@ from gan_lightning.build import build_task
 from gan_lightning.checkpoint import locate, read_checkpoint
 from gan_lightning.errors import CheckpointError, ConfigError, UserError
 from gan_lightning.modes import evaluating
+from gan_lightning.networks.layers import check_choice
+from gan_lightning.networks.noise import Mode, noise_layers, number_noise, set_noise
 from gan_lightning.randomness import check_seed
 from gan_lightning.sample_files import kind_of, write
 from gan_lightning.standing import standing_statistics
@@ -38,16 +40,50 @@ class GAN:
 
     def __init__(self, task: Task, network: nn.Module, config: dict[str, Any], averaged: bool = False):
         self.task, self.network, self.config, self.averaged = task, network, config, averaged
+        self._psi: float | None = None
+        self._noise: Mode = "const"
 
     @property
     def num_classes(self) -> int:
         """How many labels the generator knows; 0 if it takes none."""
         return getattr(self.network, "num_classes", 0)
 
+    @property
+    def psi(self) -> float | None:
+        """Share of their distance from the average style that styles keep, of generators that have styles (Karras et
+        al. 2019, arXiv:1812.04948, app. B); None leaves all as they are."""
+        return self._psi
+
+    @psi.setter
+    def psi(self, value: float | None) -> None:
+        if value is not None and not hasattr(self.network, "psi"):
+            raise ConfigError(f"psi={value}: this generator has no styles to move (model=stylegan2 has); choose "
+                              "truncation, which is of latents")
+        if value is not None and not isfinite(value):
+            raise ConfigError(f"psi={value}: must be a finite number; 1 leaves styles as they are, 0 is their mean")
+        self._psi = value
+
+    @property
+    def has_noise(self) -> bool:
+        """Whether the generator adds noise between its layers."""
+        return bool(noise_layers(self.network))
+
+    @property
+    def noise(self) -> Mode:
+        """That noise: `const`, the same for all samples; `none`; `random`, sample i's a function of seed and i."""
+        return self._noise
+
+    @noise.setter
+    def noise(self, value: Mode) -> None:
+        check_choice("noise", value, get_args(Mode))
+        if value != "const" and not self.has_noise:
+            raise ConfigError(f"noise={value}: this generator has no noise between its layers (model=stylegan2 and "
+                              "model=fastgan have)")
+        self._noise = value
+
     @torch.no_grad()
     def sample(self, n: int, seed: int = 0, label: int | Tensor | None = None,
-               truncation: float | None = None, start: int = 0, batch_size: int = 32,
-               psi: float | None = None) -> Tensor:
+               truncation: float | None = None, start: int = 0, batch_size: int = 32) -> Tensor:
         """Samples number `start` to `start + n` of this seed: float32 (n, C, H, W) in [-1, 1] or (n, 2).
 
         Sample i depends on the weights, `seed` and i alone. It is always computed at the same place of a
@@ -56,12 +92,11 @@ class GAN:
         Args:
             label: one class for all, or one for each (n,); none draws classes evenly.
             truncation: keeps the latents within +-truncation: fidelity for diversity.
-            psi: moves the styles w to psi of their distance from the average one, of generators that have styles.
         """
         _check_numbers(n, start, seed)
         labels = self._labels(n, label)
         first, last = start // batch_size, ceil((start + n) / batch_size)
-        with self.evaluating(psi):
+        with self.evaluating():
             batches = []
             for indices in (range(b * batch_size, (b + 1) * batch_size) for b in range(first, last)):
                 given = None if labels is None else labels[(torch.tensor(indices) - start).clamp(0, n - 1)]
@@ -76,8 +111,8 @@ class GAN:
 
         The mode of the network is the caller's: see `evaluating`.
         """
-        batch = self.task.sample_batch(indices, seed, labels, truncation)
-        batch = self._on_device(batch)
+        batch = self._on_device(self.task.sample_batch(indices, seed, labels, truncation))
+        self.number_noise(indices, seed)
         return self.task.generate(batch, self.network), batch.get("label")
 
     @torch.no_grad()
@@ -87,17 +122,20 @@ class GAN:
         return self.task.sample_batch(range(start, start + n), seed, None, truncation)["z"]
 
     @torch.no_grad()
-    def images(self, z: Tensor, label: int | Tensor | None = None, batch_size: int = 32,
-               psi: float | None = None) -> Tensor:
-        """The images (n, C, H, W), float32 in [-1, 1], of these latents, and of these labels where there are any."""
+    def images(self, z: Tensor, label: int | Tensor | None = None, batch_size: int = 32) -> Tensor:
+        """The images (n, C, H, W), float32 in [-1, 1], of these latents, and of these labels where there are any.
+
+        Random noise is that of samples 0 to n - 1 of seed 0.
+        """
         if label is None and self.num_classes:
             raise ConfigError(f"label: this generator takes labels, from 0 to {self.num_classes - 1}: give one")
         labels = self._labels(len(z), label)
-        with self.evaluating(psi):
-            return torch.cat([self._images(z[i:i + batch_size], None if labels is None else labels[i:i + batch_size])
+        with self.evaluating():
+            return torch.cat([self._images(i, z[i:i + batch_size], None if labels is None else labels[i:i + batch_size])
                               for i in range(0, len(z), batch_size)])
 
-    def _images(self, z: Tensor, labels: Tensor | None) -> Tensor:
+    def _images(self, start: int, z: Tensor, labels: Tensor | None) -> Tensor:
+        self.number_noise(range(start, start + len(z)))
         batch = self._on_device({"z": z} if labels is None else {"z": z, "label": labels})
         return self.task.generate(batch, self.network).cpu().float()
 
@@ -107,22 +145,24 @@ class GAN:
                 for name, value in batch.items()}
 
     @contextmanager
-    def evaluating(self, psi: float | None = None) -> Iterator[None]:
-        """The network in eval mode, with this `psi`, and afterwards as it was."""
-        if psi is not None and not hasattr(self.network, "psi"):
-            raise ConfigError(f"psi={psi}: this generator has no styles to move (model=stylegan2 has); choose "
-                              "truncation, which is of latents")
-        if psi is not None and not isfinite(psi):
-            raise ConfigError(f"psi={psi}: must be a finite number; 1 leaves styles as they are, 0 is their mean")
+    def evaluating(self) -> Iterator[None]:
+        """The network in eval mode, with `psi` and `noise`, and afterwards as it was."""
         given = getattr(self.network, "psi", None)
         with evaluating(self.network):
-            if psi is not None:
-                self.network.psi = psi
+            set_noise(self.network, self.noise)
+            if self.psi is not None:
+                self.network.psi = self.psi
             try:
                 yield
             finally:
-                if psi is not None:
+                set_noise(self.network, "const")
+                if self.psi is not None:
                     self.network.psi = given
+
+    def number_noise(self, numbers: range, seed: int = 0) -> None:
+        """Before a batch with random noise: whose noise it is to be. To be called within `evaluating`."""
+        if self.noise == "random":
+            number_noise(self.network, numbers, seed)
 
     def take_standing_statistics(self, batches: int, seed: int = 0, truncation: float | None = None,
                                  batch_size: int = 64) -> None:
@@ -133,11 +173,13 @@ class GAN:
             batches: of `batch_size` latents each.
         """
         def feed(i: int) -> None:
-            batch = self.task.sample_batch(range(i * batch_size, (i + 1) * batch_size), seed, None, truncation)
-            self.task.generate(self._on_device(batch), self.network)
+            self.draw(range(i * batch_size, (i + 1) * batch_size), seed, None, truncation)
 
-        if not standing_statistics(self.network, feed, batches):
-            raise ConfigError(f"standing={batches}: this generator has no batch normalisation; choose standing=0")
+        if batches < 0:
+            raise ConfigError(f"standing={batches}: must be a number of batches, or 0 to keep training's statistics")
+        with self.evaluating():
+            if not standing_statistics(self.network, feed, batches):
+                raise ConfigError(f"standing={batches}: this generator has no batch normalisation; choose standing=0")
 
     def _labels(self, n: int, label: int | Tensor | None) -> Tensor | None:
         if label is None:
@@ -206,10 +248,9 @@ def main(cfg: DictConfig) -> None:
     _check_numbers(cfg.n, cfg.start, cfg.seed, fewest=1)
     if cfg.fps < 1:
         raise ConfigError(f"fps={cfg.fps}: must be at least 1")
-    if cfg.standing < 0:
-        raise ConfigError(f"standing={cfg.standing}: must be a number of batches, or 0 to keep training's statistics")
     kind = kind_of(cfg.out, film=cfg.show == "walk")
     gan = load(cfg.ckpt, cfg.device, cfg.ema)
+    gan.psi, gan.noise = cfg.psi, cfg.noise
     if cfg.standing:
         gan.take_standing_statistics(cfg.standing, cfg.seed, cfg.truncation)
     samples, columns = shown(gan, cfg)

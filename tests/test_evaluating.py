@@ -64,6 +64,27 @@ def test_evaluate_gives_what_training_gave(tmp_path):
 
 
 @pytest.mark.slow
+def test_how_samples_are_drawn_is_chosen_and_told(tmp_path):
+    """Random noise between layers, as in training's scores, unless another is chosen; standing statistics."""
+    program("train.py", *SMALL, "model=fastgan", "model.width=4", "data.resolution=32",
+            "max_kimg=0.064", "hydra.run.dir=run", cwd=tmp_path)
+    trained = json.loads((tmp_path / "run/summary.json").read_text())["scores"]["scores"]["fd_random_conv"]
+
+    def evaluated(*settings):
+        program("evaluate.py", "ckpt=run", "out=out.json", *settings, cwd=tmp_path)
+        return json.loads((tmp_path / "out.json").read_text())["scores"]["fd_random_conv"]
+
+    assert evaluated() == trained and trained["fingerprint"]["generator"]["noise"] == "random"
+    constant, standing = evaluated("noise=const"), evaluated("standing=2")
+    assert constant["fingerprint"]["generator"] == trained["fingerprint"]["generator"] | {"noise": "const"}
+    assert standing["fingerprint"]["generator"] == trained["fingerprint"]["generator"] | {"batch_norm": "standing 2"}
+    assert len({scored["id"] for scored in (trained, constant, standing)}) == 3
+    assert standing["value"] != trained["value"]
+    other = program("evaluate.py", "ckpt=run", "psi=0.5", cwd=tmp_path, fails=True)
+    assert "psi=0.5: this generator has no styles to move" in other
+
+
+@pytest.mark.slow
 def test_metrics_change_no_weight(train, tmp_path):
     """With metrics (trained classifier, all scores), without, and with other ones: the same weights, bit for bit."""
     settings = ["model=dcgan", "max_kimg=0.8", "callbacks=none"]

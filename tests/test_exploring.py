@@ -18,12 +18,14 @@ from gan_lightning.exploring import (
     directions_that_matter,
     from_styles,
     great_circle,
+    noises,
     shown,
     straight,
     style_mixing,
     styles,
     walk,
 )
+from gan_lightning.networks.noise import noise_layers
 from gan_lightning.sample_files import kind_of, write
 from gan_lightning.sampling import GAN
 
@@ -120,10 +122,47 @@ def test_psi_moves_styles_to_their_mean(styled):
     g = styled.network
     g.w_avg.copy_(torch.randn(16))
     mean = g.synthesis(g.w_avg.expand(1, g.num_ws, -1)).detach()
-    torch.testing.assert_close(styled.sample(3, psi=0.0), mean.expand(3, -1, -1, -1))
+    plain = styled.sample(1)
+    styled.psi = 0.0
+    torch.testing.assert_close(styled.sample(3), mean.expand(3, -1, -1, -1))
     half = torch.lerp(g.w_avg, g.mapping(styled.latents(1)), 0.5)[:, None].expand(-1, g.num_ws, -1)
-    torch.testing.assert_close(styled.sample(1, psi=0.5), g.synthesis(half).detach())
-    assert g.psi == 1 and not torch.equal(styled.sample(1), styled.sample(1, psi=0.5))
+    styled.psi = 0.5
+    torch.testing.assert_close(styled.sample(1), g.synthesis(half).detach())
+    assert g.psi == 1 and not torch.equal(styled.sample(1), plain)
+    with pytest.raises(ConfigError, match="psi=nan: must be a finite number"):
+        styled.psi = float("nan")
+
+
+def test_random_noise_is_numbered_like_the_samples(styled):
+    const = styled.sample(5)
+    with torch.no_grad():
+        for layer in noise_layers(styled.network):
+            layer.strength.fill_(1.0)
+    assert not torch.allclose(styled.sample(5), const, atol=1e-3)
+    styled.noise = "none"
+    torch.testing.assert_close(styled.sample(5), const)
+    styled.noise = "random"
+    noisy = styled.sample(5)
+    assert not torch.allclose(noisy, const, atol=1e-3)
+    assert torch.equal(noisy, styled.sample(5)) and torch.equal(noisy[3:], styled.sample(2, start=3))
+    torch.testing.assert_close(noisy, styled.sample(5, batch_size=2))
+    assert not torch.equal(noisy, styled.sample(5, seed=1))
+    torch.testing.assert_close(styled.images(styled.latents(5)), noisy)
+    w = styles(styled, styled.latents(5))
+    with styled.evaluating():
+        torch.testing.assert_close(from_styles(styled, w), noisy)
+    assert all(layer.mode == "const" and layer.pictures is None for layer in noise_layers(styled.network))
+
+
+def test_rows_of_noise(styled):
+    with torch.no_grad():
+        for layer in noise_layers(styled.network):
+            layer.strength.fill_(1.0)
+    images, columns = noises(styled, styled.latents(2))
+    assert images.shape[0] == 2 * columns == 14
+    styled.noise = "none"
+    torch.testing.assert_close(images[::7], styled.sample(2))
+    assert len({image.numpy().tobytes() for image in images}) == 14
 
 
 def test_directions_of_styles_change_all_layers_most(styled):
@@ -142,8 +181,7 @@ def test_directions_of_styles_change_all_layers_most(styled):
     ("mlp", {"show": "walk", "frames": 0}, "frames of at least 1"),
     ("mlp", {"show": "dances"}, "show=dances: must be one of samples, walk"),
     ("mlp", {"show": "directions", "direction": 100}, "direction=100: must be from 0 to 99"),
-    ("mlp", {"psi": 0.5}, "psi=0.5: this generator has no styles"),
-    ("stylegan2", {"psi": float("nan")}, "psi=nan: must be a finite number"),
+    ("mlp", {"show": "noise"}, "noise=none: this generator has no noise between its layers"),
     ("stylegan2", {"show": "mixing", "label": 3}, "label=3: this generator takes no labels"),
     ("biggan", {"show": "directions"}, "does not read the whole of z"),
 ])
@@ -152,6 +190,17 @@ def test_refused(gan, model, settings, message):
     small = {"stylegan2": STYLED, "biggan": ["model=biggan", "model.width=4", "model.conditional=true"]}.get(model, [])
     with pytest.raises(ConfigError, match=message):
         shown(gan(*small), cfg)
+
+
+def test_settings_that_a_generator_does_not_have(gan):
+    plain = gan()
+    with pytest.raises(ConfigError, match="psi=0.5: this generator has no styles"):
+        plain.psi = 0.5
+    with pytest.raises(ConfigError, match="noise=random: this generator has no noise between its layers"):
+        plain.noise = "random"
+    with pytest.raises(ConfigError, match="noise=loud: must be one of const, none, random"):
+        plain.noise = "loud"
+    plain.noise = "const"
 
 
 def test_standing_statistics_need_batch_normalisation(gan):

@@ -16,7 +16,7 @@ from gan_lightning.data.base import ImageData
 from gan_lightning.errors import CheckpointError
 from gan_lightning.metrics.collecting import ImageSet
 from gan_lightning.metrics.evaluation import Evaluation
-from gan_lightning.metrics.generated import fakes_of
+from gan_lightning.metrics.generated import fakes_of, made_by, scored_noise
 from gan_lightning.metrics.result import Result, Scored
 from gan_lightning.metrics.together import on_first, together
 from gan_lightning.module import GANModule
@@ -78,7 +78,7 @@ class Scores(EveryKimg):
         begin = time.monotonic()
         fakes = together(lambda: self._fakes(module))
         with whole(module.sampler):
-            result = self.evaluation.measure(fakes, self.data, module.device, _generator(module))
+            result = self.evaluation.measure(fakes, self.data, module.device, made_by(_gan(module)))
         kimg = module.nimg / 1000
         self.last = result.to_dict() | {"kimg": kimg}
         module.record({f"metrics/{name}": value for name, value in result.values().items()})
@@ -88,8 +88,7 @@ class Scores(EveryKimg):
         self._tell_cost(module, begin)
 
     def _fakes(self, module: GANModule) -> ImageSet:
-        gan = GAN(module.task, module.sampler, module.config)
-        evaluation = self.evaluation
+        evaluation, gan = self.evaluation, _gan(module)
         return fakes_of(gan, evaluation.num_fake, evaluation.seed, evaluation.reals(self.data), block=evaluation.block)
 
     def _keep_best(self, trainer: L.Trainer, module: GANModule, result: Result) -> None:
@@ -137,5 +136,7 @@ def _copy(path: Path, file: BinaryIO) -> None:
     file.write(path.read_bytes())
 
 
-def _generator(module: GANModule) -> dict[str, Any]:
-    return {"averaged": module.ema is not None, "batch_norm": "running", "truncation": None}
+def _gan(module: GANModule) -> GAN:
+    gan = GAN(module.task, module.sampler, module.config, module.ema is not None)
+    gan.noise = scored_noise(gan)
+    return gan

@@ -67,6 +67,7 @@ class SampleConfig:
     label: int | None = None
     truncation: float | None = None
     psi: float | None = None
+    noise: str = "const"
     show: str = "samples"
     frames: int = 30
     fps: int = 30
@@ -95,6 +96,9 @@ class EvaluateConfig:
     channels: int | None = None
     fake_split: str | None = None
     truncation: float | None = None
+    psi: float | None = None
+    noise: str | None = None
+    standing: int = 0
     ema: bool = True
     device: str = "cpu"
     out: str | None = None

@@ -1,10 +1,13 @@
 """A generator's samples as a set of images like any other."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from gan_lightning.errors import UserError
 from gan_lightning.metrics.collecting import ImageSet
+from gan_lightning.networks.noise import Mode
 from gan_lightning.pictures import to_uint8
 from gan_lightning.sampling import GAN
 
@@ -54,6 +57,22 @@ def fakes_of(gan: GAN, n: int, seed: int, reals: ImageSet, truncation: float | N
     labels = labels_like(_labels(reals), n, seed) if gan.num_classes else None
     source = Generated(gan, n, seed, labels, truncation, block)
     return ImageSet(source, torch.arange(n), gan.num_classes)
+
+
+def scored_noise(gan: GAN) -> Mode:
+    """The noise that published scores are of: new for each sample, where a generator has any."""
+    return "random" if gan.has_noise else "const"
+
+
+def made_by(gan: GAN, truncation: float | None = None, standing: int = 0) -> dict[str, Any]:
+    """How samples are drawn, for the fingerprint of their scores."""
+    made = {"averaged": gan.averaged, "batch_norm": f"standing {standing}" if standing else "running",
+            "truncation": truncation}
+    if gan.psi is not None:
+        made["psi"] = gan.psi
+    if gan.has_noise:
+        made["noise"] = gan.noise
+    return made
 
 
 def _labels(reals: ImageSet) -> Tensor | None:

@@ -122,6 +122,7 @@ class PathLength:
         images = []
         for at in (t, t + self.epsilon):
             z = way(first["z"].double(), second["z"].double(), at)
+            source.gan.number_noise(numbers, source.seed)    # the same at both ends
             images.append(task.generate({**kept, "z": z.to(weight.device, weight.dtype)}, network))
         return distance(*images).cpu().double() / self.epsilon**2
 

@@ -3,12 +3,12 @@
 G's large maps are weighted by what its small maps hold (skip-layer excitation); D is an encoder as well, whose maps
 small decoders turn into the image again (`gan_lightning.terms.reconstruction`). The paper has no classes: the embedding
 of a label appended to z and the projection in D (Miyato & Koyama 2018, arXiv:1802.05637) are ours, as is all below
-256 px, the smallest images of the paper.
+256 px, the smallest images of the paper. What its authors' runs have beyond its figures is left out: a second input of
+D, the image at 128 px, and excitations in D.
 """
 
 from itertools import pairwise
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -26,15 +26,17 @@ from gan_lightning.networks.layers import (
     norm_2d,
     with_projection,
 )
+from gan_lightning.networks.noise import Noise
 
 SLOPE = 0.1             # of leaky ReLUs: the paper's
 RESIDUAL_FROM = 256     # px: from there down D is residual
 DECODED = 128           # px: the largest image that a decoder makes
 G_MAPS = {4: 16, 8: 8, 16: 4, 32: 2, 64: 2, 128: 1, 256: 1 / 2, 512: 1 / 4, 1024: 1 / 8}    # in units of the width
-D_MAPS = G_MAPS | {8: 16, 16: 8, 32: 4}
+D_MAPS = {size: 64 / size for size in G_MAPS if size >= 8}
+LAST_MAPS = 16          # of D, in units of the width
 
 
-def _maps(size: int, width: int, multiples: dict[int, float]) -> int:
+def _maps(size: int, width: float, multiples: dict[int, float]) -> int:
     return max(2, int(width * multiples[size]))
 
 
@@ -46,9 +48,9 @@ def _check_size(resolution: int, width: int) -> None:
 
 
 def excitations(resolution: int) -> dict[int, int]:
-    """Large size -> the small one that weighs it: 16 times smaller, so 8 -> 128, 16 -> 256, 32 -> 512 (the paper's).
-    Where the image is smaller, so that it has no such pair, ours: 4 -> the image's own size, 32 or 64 px."""
-    pairs = {small * 16: small for small in (8, 16, 32) if small * 16 <= resolution}
+    """Large size -> the small one that weighs it: 16 times smaller, so 4 -> 64, 8 -> 128, 16 -> 256, 32 -> 512.
+    At 32 px, where there is no such pair, ours: 4 -> 32."""
+    pairs = {small * 16: small for small in (4, 8, 16, 32) if small * 16 <= resolution}
     return pairs or {resolution: 4}
 
 
@@ -60,30 +62,14 @@ class GLU(nn.Module):
         return value * gate.sigmoid()
 
 
-class Noise(nn.Module):
-    """x + strength * noise, one picture of noise for all maps (Karras et al. 2019, arXiv:1812.04948).
-
-    New noise for each sample while training; otherwise always the same, so that a sample is a function of its z. A
-    learned strength starts at 0.
-    """
-
-    def __init__(self, size: int):
-        super().__init__()
-        self.strength = nn.Parameter(torch.zeros(1))
-        self.register_buffer("fixed", torch.randn(1, 1, size, size))
-
-    def forward(self, x: Tensor) -> Tensor:
-        noise = x.new_empty(len(x), 1, *x.shape[2:]).normal_() if self.training else self.fixed.to(x.dtype)
-        return x + self.strength.to(x.dtype) * noise
-
-
 class Excitation(nn.Module):
-    """F(small) * large with F: mean to 4x4, conv 4x4, leaky ReLU, conv 1x1, sigmoid: one weight per map (eq. 1)."""
+    """F(small) * large with F: mean to 4x4, conv 4x4, leaky ReLU, conv 1x1, sigmoid: one weight per map (eq. 1; the
+    authors' runs have Swish for the paper's leaky ReLU). Without biases."""
 
     def __init__(self, small: int, large: int):
         super().__init__()
-        self.squeeze = nn.Conv2d(small, large, 4)
-        self.excite = nn.Conv2d(large, large, 1)
+        self.squeeze = nn.Conv2d(small, large, 4, bias=False)
+        self.excite = nn.Conv2d(large, large, 1, bias=False)
 
     def forward(self, small: Tensor, large: Tensor) -> Tensor:
         pooled = F.avg_pool2d(small, small.shape[-1] // 4)
@@ -111,9 +97,11 @@ class Generator(nn.Module):
 
     Args:
         width: maps at 128 px; 16 times as many at 4 px.
+        spectral: spectral normalisation of all weights but embeddings, besides batch normalisation: so the authors' runs.
     """
 
-    def __init__(self, resolution: int, channels: int, num_classes: int = 0, z_dim: int = 256, width: int = 64):
+    def __init__(self, resolution: int, channels: int, num_classes: int = 0, z_dim: int = 256, width: int = 64,
+                 spectral: bool = False):
         super().__init__()
         _check_size(resolution, width)
         self.z_dim, self.num_classes = z_dim, num_classes
@@ -134,6 +122,8 @@ class Generator(nn.Module):
             str(large): Excitation(maps[small], maps[large]) for large, small in self.pairs.items()
         })
         self.last = nn.Conv2d(maps[resolution], channels, 3, padding=1)
+        if spectral:
+            add_spectral_norm(self, (nn.Linear, nn.Conv2d))
 
     def forward(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         h = self.project(self.label(z, cond)).contiguous(memory_format=layout_of(self.last.weight))
@@ -160,14 +150,15 @@ class DownBlock(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Maps (N, C, 8, 8) -> an image (N, channels, size, size) in [-1, 1]; four doublings to 128 px in the paper."""
+    """Maps (N, C, 8, 8) -> an image (N, channels, size, size) in [-1, 1]; four doublings to 128 px in the paper. Half as
+    wide as G."""
 
     def __init__(self, maps: int, channels: int, size: int, width: int, norm: CriticNorm):
         super().__init__()
         blocks, here = [], 8
         while here < size:
             here *= 2
-            out_maps = _maps(here, width, G_MAPS)
+            out_maps = _maps(here, width / 2, G_MAPS)
             blocks += [nn.Upsample(scale_factor=2),
                        nn.Conv2d(maps, 2 * out_maps, 3, padding=1, bias=not is_normalised(norm)),
                        norm_2d(norm, 2 * out_maps), GLU()]
@@ -180,37 +171,40 @@ class Decoder(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images (N, channels, resolution, resolution) -> logits (N, 1): the mean of the paper's 5 x 5, since losses and
-    terms here want one of each image. Features are the means of the last maps.
+    """Images (N, channels, resolution, resolution) -> logits (N, 1), or (N, 25). Features are the means of the last maps.
 
     Args:
-        width: maps at 128 px; 16 times as many at 8 px.
+        width: maps at 64 px; half as many at 128 px, 8 times as many at 8 px, and then twice those.
         norm: after each convolution but the first; of the decoders too.
         decoders: whether there are any. Only the term `reconstruction` trains them.
+        patch_logits: one logit for each of 5 x 5 places, as in the paper, whose loss is the mean over places; else the mean
+            logit. A gradient penalty takes the gradient of their sum, so its weight means 625 times as much.
+        spectral: spectral normalisation of all weights besides `norm`, as in the authors' runs.
     """
 
     def __init__(self, resolution: int, channels: int, num_classes: int = 0, width: int = 64,
-                 norm: CriticNorm = "batch", decoders: bool = True):
+                 norm: CriticNorm = "batch", decoders: bool = True, patch_logits: bool = False,
+                 spectral: bool = False):
         super().__init__()
         _check_size(resolution, width)
         check_norm("model.d_norm", norm, CriticNorm)
-        self.num_classes, self.resolution = num_classes, resolution
+        self.num_classes, self.patch_logits = num_classes, patch_logits
         maps = {size: _maps(size, width, D_MAPS) for size in D_MAPS}
         self.first = _first(resolution, channels, maps, norm)
         sizes = [size for size in sorted(maps, reverse=True) if 16 <= size <= min(resolution, RESIDUAL_FROM)]
         self.to_16 = nn.Sequential(*(DownBlock(maps[a], maps[b], norm) for a, b in pairwise(sizes)))
         self.to_8 = DownBlock(maps[16], maps[8], norm)
-        self.mix = nn.Sequential(*_conv(maps[8], maps[8], 1, norm))
-        self.last = nn.Conv2d(maps[8], 1, 4)
-        self.num_features = maps[8]
-        self.projection = Projection(maps[8], num_classes) if num_classes else None
+        self.num_features = LAST_MAPS * width
+        self.mix = nn.Sequential(*_conv(maps[8], self.num_features, 1, norm))
+        self.last = nn.Conv2d(self.num_features, 1, 4)
+        self.projection = Projection(self.num_features, num_classes) if num_classes else None
         self.decoders = None
         if decoders:
             self.decoders = nn.ModuleDict({
                 "whole": Decoder(maps[8], channels, min(resolution, DECODED), width, norm),
                 "part": Decoder(maps[16], channels, min(resolution // 2, DECODED), width, norm),
             })
-        if norm == "spectral":
+        if spectral or norm == "spectral":
             add_spectral_norm(self)
 
     def forward(self, x: Tensor, cond: Tensor | None = None,
@@ -219,7 +213,7 @@ class Discriminator(nn.Module):
         h = self.mix(self.to_8(self.to_16(self.first(x))))
         features = h.mean((2, 3))
         # The mean of a convolution at 5x5 places is the convolution of the means over 5x5: one place in place of 25.
-        logits = self.last(F.avg_pool2d(h, 5, stride=1)).flatten(1)
+        logits = self.last(h if self.patch_logits else F.avg_pool2d(h, 5, stride=1)).flatten(1)
         return with_projection(logits, features, self.projection, cond, return_features)
 
     def reconstruct(self, x: Tensor, part: int) -> list[tuple[Tensor, Tensor]]:

@@ -1,7 +1,7 @@
 """StyleGAN2, config F: Karras et al. 2020, arXiv:1912.04958.
 
 G with skip connections to the image, D with residual blocks (sec. 4.1, fig. 7). With classes: their embeddings in the
-mapping network, and in D the product of its features with a mapped embedding, both as in Karras et al. 2020 (ADA),
+mapping network, and in D the product of its features with a normalised embedding, both as in Karras et al. 2020 (ADA),
 arXiv:2006.06676, app. C. Noise, mixing of styles and truncation are those of Karras et al. 2019, arXiv:1812.04948.
 """
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gan_lightning.errors import ConfigError
 from gan_lightning.networks.equalised import EqualConv2d, EqualLinear
-from gan_lightning.networks.layers import check_choice, check_cond, check_resolution, flatten, layout_of
+from gan_lightning.networks.layers import check_cond, check_resolution, flatten, layout_of
 from gan_lightning.networks.minibatch_stddev import MinibatchStddev
 from gan_lightning.networks.stylegan2_layers import DiscriminatorBlock, Mapping, StyledLayer, ToImage, activation
 from gan_lightning.networks.upfirdn import Upsample
@@ -35,20 +35,15 @@ def _maps(size: int, channel_base: int, channel_max: int, width: float) -> int:
     return max(1, round(width * min(channel_base / size, channel_max)))
 
 
-def _check_mapping(mapping_layers: int) -> None:
-    if mapping_layers < 1:
-        raise ConfigError(f"model.mapping_layers={mapping_layers}: must be at least 1; the paper has 8")
-
-
 class Generator(nn.Module):
     """z (N, z_dim) -> images (N, channels, resolution, resolution), about in [-1, 1]; clamped to it in eval mode.
 
     In training mode noise is new at each call, some images mix the styles of two latents, and `w_avg` follows the mean
-    of w. In eval mode an image depends on its latent and label alone, unless `noise` is random.
+    of w. In eval mode an image depends on its latent and label alone, unless noise is set to random
+    (`gan_lightning.networks.noise`).
 
-    Attributes for sampling, read in eval mode only:
+    Attribute for sampling, read in eval mode only:
         psi: truncation; w is moved to `w_avg + psi (w - w_avg)` (Karras et al. 2019, app. B).
-        noise: const (buffers), none, or random.
 
     Args:
         w_dim: size of w, and of the mapping network's layers.
@@ -65,12 +60,13 @@ class Generator(nn.Module):
                  style_mixing: float = 0.9):
         super().__init__()
         sizes = _sizes(resolution)
-        _check_mapping(mapping_layers)
+        if mapping_layers < 1:
+            raise ConfigError(f"model.mapping_layers={mapping_layers}: must be at least 1; the paper has 8")
         if not 0 <= style_mixing <= 1:
             raise ConfigError(f"model.style_mixing={style_mixing}: must be from 0 to 1")
         self.z_dim, self.w_dim, self.num_classes, self.style_mixing = z_dim, w_dim, num_classes, style_mixing
         self.num_ws = 2 * len(sizes)
-        self.psi, self.noise = 1.0, "const"
+        self.psi = 1.0
         maps = [_maps(size, channel_base, channel_max, width) for size in sizes]
         self.map = Mapping(z_dim, num_classes, w_dim, mapping_layers)
         self.register_buffer("w_avg", torch.zeros(w_dim))
@@ -101,13 +97,11 @@ class Generator(nn.Module):
 
     def synthesis(self, ws: Tensor) -> Tensor:
         """A w for each layer, (N, num_ws, w_dim) -> images. An image layer has the w of the next size's first layer."""
-        check_choice("noise", self.noise, ("const", "none", "random"))
-        noise = "random" if self.training else self.noise
         layout = layout_of(self.layers[0].conv.weight)
         h = self.const.expand(len(ws), -1, -1, -1).contiguous(memory_format=layout)
         image = None
         for index, layer in enumerate(self.layers):
-            h = layer(h, ws[:, index], noise)
+            h = layer(h, ws[:, index])
             if index % 2 == 0:    # the last layer of its size
                 part = self.to_image[index // 2](h, ws[:, index + 1])
                 image = part if image is None else self.upsample(image) + part
@@ -125,17 +119,22 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Images (N, channels, resolution, resolution) -> logits (N, 1); features are the last dense layer's activations.
 
+    With classes the logit is normalize(embed(label)) . D'(x) / sqrt(w_dim), D' being the network with w_dim outputs and
+    the normalised embedding of mean square 1 (ADA, app. C).
+
     Args:
-        mapping_layers, w_dim: of the label's mapping network, where there are classes.
+        w_dim: size of that embedding.
+        mapping_layers: of a network between the normalised embedding and the product; the paper has none.
         channel_base, channel_max, width: as in G.
         group_size: of the minibatch standard deviation.
     """
 
-    def __init__(self, resolution: int, channels: int, num_classes: int = 0, w_dim: int = 512, mapping_layers: int = 8,
+    def __init__(self, resolution: int, channels: int, num_classes: int = 0, w_dim: int = 512, mapping_layers: int = 0,
                  channel_base: int = 32768, channel_max: int = 512, width: float = 1.0, group_size: int = 4):
         super().__init__()
         sizes = _sizes(resolution)[::-1]
-        _check_mapping(mapping_layers)
+        if mapping_layers < 0:
+            raise ConfigError(f"model.d_mapping_layers={mapping_layers}: must be at least 0, which is the paper's")
         if group_size < 1:
             raise ConfigError(f"model.group_size={group_size}: must be at least 1")
         maps = [_maps(size, channel_base, channel_max, width) for size in sizes]

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_lightning.networks.equalised import EqualConv2d, EqualLinear, pixel_norm
+from gan_lightning.networks.noise import Noise
 from gan_lightning.networks.upfirdn import Blur, Downsample
 from gan_lightning.precision import at_least_float32
 
@@ -23,8 +24,8 @@ def activation(x: Tensor) -> Tensor:
 class Mapping(nn.Module):
     """z (N, z_dim) and labels (N,) -> w (N, w_dim), in float32.
 
-    z has length sqrt(z_dim) at first, an embedding of the label as well, and both are put side by side (Karras et al.
-    2020, ADA, arXiv:2006.06676, app. C). Either of them may be missing.
+    z is first brought to mean square 1, an embedding of the label as well, and both are put side by side (Karras et al.
+    2020, ADA, arXiv:2006.06676, app. C). Either of them may be missing, and so may the layers after them.
     """
 
     def __init__(self, z_dim: int, num_classes: int, w_dim: int, layers: int):
@@ -84,27 +85,17 @@ class ModulatedConv(nn.Module):
 
 
 class StyledLayer(nn.Module):
-    """Modulated 3 x 3 convolution, noise, bias, activation: (N, I, H, W), w (N, w_dim) -> (N, O, size, size).
-
-    Noise is one map for all channels, times a learned strength that starts at zero.
-    """
+    """Modulated 3 x 3 convolution, noise, bias, activation: (N, I, H, W), w (N, w_dim) -> (N, O, size, size)."""
 
     def __init__(self, in_channels: int, out_channels: int, w_dim: int, size: int, up: bool = False):
         super().__init__()
         self.conv = ModulatedConv(in_channels, out_channels, 3, w_dim, up=up)
         self.bias = nn.Parameter(torch.zeros(out_channels))
-        self.strength = nn.Parameter(torch.zeros(1))
-        self.register_buffer("constant_noise", torch.randn(size, size))
+        self.noise = Noise(size)
 
-    def forward(self, x: Tensor, w: Tensor, noise: str) -> Tensor:
-        """`noise`: const, random (new for each sample) or none."""
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
         x = self.conv(x, w)
-        x = x + self.bias[:, None, None].to(x.dtype)
-        if noise == "random":
-            x = x + self.strength.to(x.dtype) * torch.randn_like(x[:, :1])
-        elif noise == "const":
-            x = x + (self.strength * self.constant_noise).to(x.dtype)
-        return activation(x)
+        return activation(self.noise(x + self.bias[:, None, None].to(x.dtype)))
 
 
 class ToImage(nn.Module):

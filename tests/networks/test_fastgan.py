@@ -1,9 +1,15 @@
+from itertools import pairwise
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
 
+from gan_lightning.build import build_task
 from gan_lightning.errors import ConfigError
+from gan_lightning.initialisation import initialise
+from gan_lightning.losses.adversarial import Hinge
 from gan_lightning.networks.fastgan import (
     GLU,
     Discriminator,
@@ -14,6 +20,7 @@ from gan_lightning.networks.fastgan import (
     UpBlock,
     excitations,
 )
+from gan_lightning.tasks.base import Clock
 
 
 def count(network):
@@ -31,16 +38,17 @@ def test_excitation_is_equation_1():
     for n in range(2):
         pooled = torch.stack([torch.stack([small[n, :, 2 * i:2 * i + 2, 2 * j:2 * j + 2].sum((1, 2)) / 4
                                            for j in range(4)], 1) for i in range(4)], 1)    # (3, 4, 4)
-        squeezed = [(layer.squeeze.weight[c] * pooled).sum() + layer.squeeze.bias[c] for c in range(5)]
+        squeezed = [(layer.squeeze.weight[c] * pooled).sum() for c in range(5)]
         squeezed = torch.stack([h if h > 0 else 0.1 * h for h in squeezed])
-        gate = 1 / (1 + (-(layer.excite.weight[:, :, 0, 0] @ squeezed + layer.excite.bias)).exp())
+        gate = 1 / (1 + (-(layer.excite.weight[:, :, 0, 0] @ squeezed)).exp())
         for c in range(5):
             torch.testing.assert_close(got[n, c], gate[c] * large[n, c])
+    assert count(layer) == 3 * 5 * 16 + 5 * 5    # no biases
 
 
 @pytest.mark.parametrize("resolution, pairs", [
-    (32, {32: 4}), (64, {64: 4}), (128, {128: 8}), (256, {128: 8, 256: 16}), (512, {128: 8, 256: 16, 512: 32}),
-    (1024, {128: 8, 256: 16, 512: 32}),
+    (32, {32: 4}), (64, {64: 4}), (128, {64: 4, 128: 8}), (256, {64: 4, 128: 8, 256: 16}),
+    (512, {64: 4, 128: 8, 256: 16, 512: 32}), (1024, {64: 4, 128: 8, 256: 16, 512: 32}),
 ])
 def test_pairs_and_sizes(resolution, pairs):
     assert excitations(resolution) == pairs
@@ -48,7 +56,7 @@ def test_pairs_and_sizes(resolution, pairs):
         g, d = Generator(resolution, 3), Discriminator(resolution, 3)
         x = torch.empty(2, 3, resolution, resolution)
         assert g(torch.empty(2, 256)).shape == x.shape and d(x).shape == (2, 1)
-        assert d.to_16(d.first(x)).shape == (2, 512, 16, 16)
+        assert d.to_16(d.first(x)).shape == (2, 256, 16, 16)
         whole, part = d.reconstruct(x, 3)
     assert whole[0].shape == whole[1].shape == (2, 3, *[min(resolution, 128)] * 2)
     assert part[0].shape == part[1].shape == (2, 3, *[min(resolution // 2, 128)] * 2)
@@ -68,6 +76,31 @@ def test_generator_maps_are_those_of_figure_3():
     assert seen == maps
 
 
+def test_discriminator_maps_are_1024_over_their_size():
+    """16 at 256 px to 512 at 8 px, and decoders of 256, 128, 128, 64 maps before their gates, a half after."""
+    with torch.device("meta"):
+        g, d = Generator(256, 3), Discriminator(256, 3)
+        h = d.first(torch.empty(1, 3, 256, 256))
+        seen = {h.shape[-1]: h.shape[1]}
+        for block in [*d.to_16, d.to_8]:
+            h = block(h)
+            seen[h.shape[-1]] = h.shape[1]
+        assert d.mix(h).shape == (1, 1024, 8, 8)
+        above_256 = Discriminator(1024, 3).first
+    assert seen == {256: 16, 128: 32, 64: 64, 32: 128, 16: 256, 8: 512}
+    assert [layer.out_channels for layer in above_256 if isinstance(layer, nn.Conv2d)] == [8, 16]    # at 512, 256 px
+    for name, maps in (("whole", 512), ("part", 256)):
+        fans = [maps, 128, 64, 64, 32]
+        blocks = sum(conv(a, 2 * b, 3) + 4 * b for a, b in pairwise(fans))
+        assert count(d.decoders[name]) == blocks + conv(32, 3, 3, True)
+    def down(a, b):
+        return conv(a, b, 4) + conv(b, b, 3) + conv(a, b, 1) + 3 * 2 * b
+    encoder = conv(3, 16, 3, True) + sum(down(2**k, 2**(k + 1)) for k in range(4, 9))
+    assert count(d) - count(d.decoders) == encoder + conv(512, 1024, 1) + 2 * 1024 + conv(1024, 1, 4, True) == 6_659_841
+    assert (count(d.decoders["whole"]), count(d.decoders["part"])) == (1_439_715, 849_891)
+    assert count(g) == 29_127_657
+
+
 def test_parameter_count_by_hand():
     g, d = Generator(32, 3, width=4, z_dim=7), Discriminator(32, 3, width=4, decoders=False)
     m = {4: 64, 8: 32, 16: 16, 32: 8}
@@ -75,11 +108,11 @@ def test_parameter_count_by_hand():
     noisy = {size: conv(m[size // 2], 2 * m[size], 3) + conv(m[size], 2 * m[size], 3) + 2 * (1 + 4 * m[size])
              for size in (8, 32)}
     plain = conv(m[8], 2 * m[16], 3) + 4 * m[16]
-    excitation = conv(m[4], m[32], 4, True) + conv(m[32], m[32], 1, True)
+    excitation = conv(m[4], m[32], 4) + conv(m[32], m[32], 1)
     assert count(g) == first + sum(noisy.values()) + plain + excitation + conv(m[32], 3, 3, True)
     def down(a, b):
         return conv(a, b, 4) + conv(b, b, 3) + conv(a, b, 1) + 3 * 2 * b
-    assert count(d) == conv(3, 16, 3, True) + down(16, 32) + down(32, 64) + conv(64, 64, 1) + 128 + conv(64, 1, 4, True)
+    assert count(d) == conv(3, 8, 3, True) + down(8, 16) + down(16, 32) + conv(32, 64, 1) + 128 + conv(64, 1, 4, True)
 
 
 @pytest.mark.parametrize("noisy", [False, True])
@@ -98,7 +131,7 @@ def test_up_block_is_its_figure(noisy):
     h = x.repeat_interleave(2, 2).repeat_interleave(2, 3)
     for i, layer in enumerate(convs):
         h = F.conv2d(h, layer.weight, padding=1)
-        h = h + 0.3 * noises[i].fixed if noisy else h
+        h = h + 0.3 * noises[i].constant if noisy else h
         h = (h - norms[i].running_mean[:, None, None]) / (norms[i].running_var[:, None, None] + 1e-5).sqrt()
         h = h[:, :2] / (1 + (-h[:, 2:]).exp())
     torch.testing.assert_close(block(x), h)
@@ -113,18 +146,6 @@ def test_down_block_is_the_mean_of_its_two_ways():
     main = act(F.conv2d(act(F.conv2d(x, a.weight, a.bias, stride=2, padding=1)), b.weight, b.bias, padding=1))
     direct = act(F.conv2d(F.avg_pool2d(x, 2), c.weight, c.bias))
     torch.testing.assert_close(block(x), (main + direct) / 2)
-
-
-def test_noise_is_new_in_training_and_fixed_otherwise():
-    layer = Noise(4)
-    x = torch.zeros(2, 3, 4, 4)
-    assert torch.equal(layer(x), x)    # of strength 0 at first
-    nn.init.constant_(layer.strength, 2.0)
-    first, again = layer(x), layer(x)
-    assert not torch.equal(first, again) and not torch.equal(first[0], first[1])
-    assert torch.equal(first[:, 0], first[:, 2])    # the same for all maps
-    layer.eval()
-    assert torch.equal(layer(x), (2 * layer.fixed).expand_as(x))
 
 
 def test_a_sample_is_a_function_of_its_z():
@@ -176,6 +197,66 @@ def test_logit_is_the_mean_over_positions_and_the_projection():
     projected = (d.projection.embed.weight[cond] * features).sum(1, keepdim=True)
     torch.testing.assert_close(logits, patches.sum(1, keepdim=True) / 25 + d.last.bias + projected)
     assert features.shape == (3, d.num_features)
+
+
+def test_patch_logits_are_those_of_the_places_whose_mean_is_the_logit():
+    mean, patches = (Discriminator(32, 1, 3, width=2, norm="none", patch_logits=yes).double() for yes in (False, True))
+    patches.load_state_dict(mean.state_dict())
+    x, cond = torch.randn(3, 1, 32, 32, dtype=torch.float64), torch.tensor([2, 0, 1])
+    logits, features = patches(x, cond, return_features=True)
+    maps = patches.mix(patches.to_8(patches.to_16(patches.first(x))))
+    projected = (patches.projection.embed.weight[cond] * features).sum(1)
+    for i in range(5):
+        for j in range(5):
+            place = (maps[:, :, i:i + 4, j:j + 4] * patches.last.weight).sum((1, 2, 3)) + patches.last.bias
+            torch.testing.assert_close(logits[:, 5 * i + j], place + projected)
+    assert logits.shape == (3, 25)
+    torch.testing.assert_close(logits.mean(1, keepdim=True), mean(x, cond))
+
+
+def test_hinge_of_patches_is_larger_than_of_their_mean():
+    """E relu(1 - c) of c ~ N(1, s) is s / sqrt(2 pi): 0.40 for patches, a fifth of it for means of 25."""
+    logits, loss = 1 + torch.randn(20_000, 25), Hinge()
+    nothing = torch.full((1, 1), -1.0)    # fakes at the margin cost nothing
+    assert loss.d_loss(logits, nothing).item() == pytest.approx(0.3989, rel=0.01)
+    assert loss.d_loss(logits.mean(1, keepdim=True), nothing).item() == pytest.approx(0.3989 / 5, rel=0.03)
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+@pytest.mark.parametrize("loss", ["hinge", "lsgan", "rpgan"])
+@pytest.mark.parametrize("more", [["augment=ada"], ["term=[lecam,top_k]"], ["term=[consistency,drift]"],
+                                  ["conditioning=projection"]])
+def test_games_of_patches(config, loss, more, conditional):
+    """Losses, terms, heads and steering take a logit of each patch; the loss is the mean over images and places."""
+    if ("rpgan" == loss and "top_k" in str(more)) or (not conditional and "conditioning" in str(more)):
+        pytest.skip("refused with any model")
+    cfg = config("model=fastgan", "data=digits", "data.resolution=32", "model.width=2", f"model.conditional={conditional}",
+                 "model.discriminator.patch_logits=true", f"loss={loss}", *more)
+    task = build_task(cfg)
+    batch = {"real": torch.rand(4, 1, 32, 32) * 2 - 1, "label": torch.arange(4)}
+    d_losses, g_losses = task.d_loss(batch, Clock(0, 0)), task.g_loss(batch, Clock(0, 0))
+    assert [logits.shape for logits in task.last_logits] == [(4, 25)] * 2
+    assert d_losses["adv"].item() == pytest.approx(task.objective.adversarial.d_loss(*task.last_logits).item(), rel=1e-5)
+    for losses in (d_losses, g_losses):
+        assert all(value.shape == () and value.isfinite() for value in losses.values())
+        sum(losses.values()).backward()
+
+
+@pytest.mark.parametrize("make", [Generator, Discriminator])
+def test_spectral_norm_besides_batch_norm(make):
+    """All weights of convolutions and dense layers have a largest singular value of 1; norms are as without it."""
+    plain, spectral = make(32, 1, width=4), make(32, 1, width=4, spectral=True)
+    initialise(spectral, "normal")
+    layers = [layer for layer in spectral.modules() if isinstance(layer, (nn.Conv2d, nn.Linear))]
+    assert layers and all(is_parametrized(layer, "weight") for layer in layers)
+    spectral.train()
+    for layer in layers:
+        for _ in range(200):    # power iterations
+            weight = layer.weight
+        assert torch.linalg.matrix_norm(weight.flatten(1), 2).item() == pytest.approx(1, abs=0.01)
+    norms = [sum(isinstance(layer, nn.BatchNorm2d) for layer in network.modules()) for network in (plain, spectral)]
+    assert norms[0] == norms[1] > 0 and count(plain) == count(spectral)
+    assert not is_parametrized(make(32, 1, 3, width=4).last)
 
 
 @pytest.mark.parametrize("part, rows, columns", [(0, (0, 16), (0, 16)), (1, (0, 16), (16, 32)), (2, (16, 32), (0, 16)),

@@ -31,6 +31,10 @@ def test_parameter_count_at_the_papers_cifar_settings():
     assert count(g) == 8 * block + 64 * 768 + 768 * 16 + 768 * 3 == 20_732_160
     assert count(d) == 8 * block + 768 * 3 + 768 * 16 + 768 + 1 == 20_683_777
     assert g.stages[0][0].conv2.groups == 96
+    with torch.device("meta"):
+        g, d = Generator(32, 3, 10), Discriminator(32, 3, 10)
+    assert count(g) == 20_732_160 + 64 * 768 + 10 * 64
+    assert count(d) == 20_683_777 - 769 + 768 * 768 + 10 * 768 == 21_280_512
 
 
 @pytest.mark.parametrize("resolution, maps", [(8, [768] * 2), (64, [768] * 4 + [384]), (256, [768] * 4 + [384, 192, 96])])
@@ -58,10 +62,37 @@ def test_r3gan_shapes_and_labels(resolution, num_classes):
     logits, features = d(fake, cond, return_features=True)
     assert fake.shape == (4, 2, resolution, resolution) and logits.shape == (4, 1)
     assert features.shape == (4, d.num_features) == (4, 16)
-    projected = (d.projection.embed.weight[cond] * features).sum(1, keepdim=True) if num_classes else 0
-    torch.testing.assert_close(logits, features @ d.last.weight.T + d.last.bias + projected)
-    if num_classes:
+    if num_classes:    # nothing that all classes share
+        expected = torch.einsum("nc,cf,nf->n", d.embed.weight[cond], d.last.weight, features)[:, None]
+        assert d.last.bias is None
         assert not torch.allclose(g(torch.ones(4, 5), cond), g(torch.ones(4, 5), (cond + 1) % 3))
+    else:
+        expected = features @ d.last.weight.T + d.last.bias
+    torch.testing.assert_close(logits, expected)
+
+
+def test_labels_start_as_linear_maps_of_one_hot_labels():
+    """Variances: 1 / classes of G's embedding; of W 1 / width, of D's embedding 1 / (classes x width), so that for
+    features of mean square 1 the logits have 1 / classes."""
+    g, d = Generator(8, 1, 25, z_dim=400, **TINY), Discriminator(8, 1, 25, width=384, blocks_per_stage=1)
+    assert g.label.embed.weight.std().item() == pytest.approx(1 / 5, rel=0.03)
+    assert d.last.weight.std().item() == pytest.approx(384**-0.5, rel=0.03)
+    assert d.embed.weight.std().item() == pytest.approx((25 * 384)**-0.5, rel=0.03)
+    logits = torch.randn(2000, 384) @ (d.embed.weight @ d.last.weight).T
+    assert logits.square().mean().item() == pytest.approx(1 / 25, rel=0.1)
+
+
+def test_the_class_explains_little_of_g_at_first():
+    """Blocks are the identity, so that images are linear in (z, embedding). With unit embeddings as long as z, half of
+    the variance would be the class's; with 1 / classes of it, 1 / (classes + 1)."""
+    g = Generator(8, 1, 4, z_dim=200, **TINY)
+    with torch.no_grad():
+        images = g(torch.randn(400, 200).repeat(4, 1), torch.arange(4).repeat_interleave(400)).view(4, 400, -1)
+    within = images.var(1).mean()
+    between = images.mean(1).var(0).mean()
+    assert 0.1 < (between / (within + between)).item() < 0.3    # 0.2 in the mean, 0.5 with unit embeddings
+
+
 
 
 def test_block_is_its_formula_with_groups_written_out():

@@ -11,11 +11,12 @@ import torch.nn.functional as F
 from gan_lightning.ema import EMA
 from gan_lightning.errors import ConfigError
 from gan_lightning.networks import stylegan2
+from gan_lightning.networks.noise import noise_layers
 from gan_lightning.networks.stylegan2_layers import DiscriminatorBlock, Mapping, ModulatedConv
 from gan_lightning.networks.upfirdn import Downsample, Upsample
 
-SMALL = dict(w_dim=12, mapping_layers=2, channel_max=8)
-Generator = partial(stylegan2.Generator, 8, 2, z_dim=6, **SMALL)
+SMALL = dict(w_dim=12, channel_max=8)
+Generator = partial(stylegan2.Generator, 8, 2, z_dim=6, mapping_layers=2, **SMALL)
 Discriminator = partial(stylegan2.Discriminator, 8, 2, **SMALL)
 
 
@@ -121,38 +122,22 @@ def test_truncation_and_average_of_w():
     assert torch.equal(g.w_avg, before)
 
 
-def test_noise_by_mode():
+def test_noise_is_new_in_training_alone():
     g = Generator(style_mixing=0.0)
     z = torch.randn(3, 6)
     assert torch.equal(g(z), g(z))    # strengths start at zero
-    for layer in g.layers:
+    assert len(noise_layers(g)) == g.num_ws - 1    # one per layer; the last w is the last image layer's
+    for layer in noise_layers(g):
         torch.nn.init.constant_(layer.strength, 0.3)
     assert not torch.allclose(g(z), g(z), atol=1e-3)
     g.eval()
     const = g(z)
     assert torch.equal(const, g(z))
     torch.testing.assert_close(g(z[:1]), const[:1])    # not a matter of the batch
-    g.noise = "none"
-    none = g(z)
-    for layer in g.layers:
-        torch.nn.init.zeros_(layer.strength)
-    assert torch.equal(none, g(z)) and not torch.allclose(none, const, atol=1e-3)
-    g.noise = "wild"
-    with pytest.raises(ConfigError, match="noise=wild: must be one of const, none, random"):
-        g(z)
-
-
-def test_random_noise_in_eval_mode():
-    g = Generator().eval()
-    for layer in g.layers:
-        torch.nn.init.constant_(layer.strength, 0.3)
-    g.noise = "random"
-    z = torch.randn(3, 6)
-    assert not torch.allclose(g(z), g(z), atol=1e-3)
 
 
 def test_mixed_styles_are_a_prefix_of_one_latent_and_the_rest_of_another():
-    g = stylegan2.Generator(32, 1, z_dim=4, style_mixing=0.5, **SMALL)
+    g = stylegan2.Generator(32, 1, z_dim=4, style_mixing=0.5, mapping_layers=2, **SMALL)
     own, other = torch.zeros(4000, g.num_ws, 12), torch.ones(4000, 12)
     taken = g._mix(own, other)[..., 0]
     assert torch.equal(taken, taken.sort(1).values) and not taken[:, 0].any()
@@ -171,15 +156,33 @@ def test_mixing_is_for_training_only():
     assert torch.equal(g(z), g(z))
 
 
-def test_logit_of_a_class_is_a_product_with_its_mapped_embedding():
-    d = Discriminator(num_classes=3)
+def test_logit_of_a_class_is_a_product_with_its_normalised_embedding():
+    d = Discriminator(num_classes=3).double()
+    x, cond = torch.randn(4, 2, 8, 8, dtype=torch.float64), torch.tensor([0, 1, 2, 1])
+    logits, features = d(x, cond, return_features=True)
+    assert features.shape == (4, d.num_features) and not list(d.map.layers)
+    for logit, f, label in zip(logits, features, cond, strict=True):
+        embedded = d.map.embed.weight[label]
+        outputs = d.last.weight @ f / math.sqrt(d.num_features)    # D'(x); its weights are equalised
+        expected = (embedded @ outputs) / embedded.norm()          # normalize(e) / sqrt(12) has length 1
+        assert logit.item() == pytest.approx(expected.item(), rel=1e-6)
+    assert (d(x, (cond + 1) % 3) - logits).abs().min() > 1e-6
+
+
+def test_more_layers_may_map_the_embedding():
+    d = Discriminator(num_classes=3, mapping_layers=2)
     x, cond = torch.randn(4, 2, 8, 8), torch.tensor([0, 1, 2, 1])
     logits, features = d(x, cond, return_features=True)
-    assert features.shape == (4, d.num_features)
     label = d.map(None, cond)
     expected = torch.stack([(d.last(f) @ m)[None] / math.sqrt(12) for f, m in zip(features, label, strict=True)])
     torch.testing.assert_close(logits, expected)
-    assert (d(x, (cond + 1) % 3) - logits).abs().min() > 1e-6
+    assert len(d.map.layers) == 2
+
+
+def test_labels_cost_an_embedding_and_the_wider_last_layer():
+    with torch.device("meta"):
+        with_labels, without = (stylegan2.Discriminator(32, 3, n, channel_base=16384) for n in (10, 0))
+    assert count(with_labels) - count(without) == 10 * 512 + 512 * 512 - 513
 
 
 @pytest.mark.parametrize("num_classes", [0, 3])
@@ -247,7 +250,7 @@ def test_an_average_and_a_checkpoint_sample_alike():
     g(torch.randn(4, 6))
     with torch.no_grad():
         for layer in g.layers:
-            layer.strength.fill_(0.5)
+            layer.noise.strength.fill_(0.5)
     ema.update(g, nimg=1, images=10_000)    # a half-life of nothing: the average is the live network
     again = Generator()
     again.load_state_dict(g.state_dict())
@@ -263,9 +266,18 @@ def test_an_average_and_a_checkpoint_sample_alike():
     (stylegan2.Discriminator, {"resolution": 4}, "data.resolution=4: stylegan2 makes 8, 16, 32"),
     (stylegan2.Generator, {"style_mixing": 1.5}, "model.style_mixing=1.5"),
     (stylegan2.Generator, {"mapping_layers": 0}, "model.mapping_layers=0"),
+    (stylegan2.Discriminator, {"mapping_layers": -1}, "model.d_mapping_layers=-1: must be at least 0"),
     (stylegan2.Discriminator, {"group_size": 0}, "model.group_size=0"),
     (stylegan2.Discriminator, {"width": 0.0}, "model.width=0.0"),
 ])
 def test_refused(make, settings, message):
     with pytest.raises(ConfigError, match=re.escape(message)):
         make(**{"resolution": 8, "channels": 1, **settings})
+
+
+def test_the_cifar_preset_scales_g_s_adam_as_the_published_runs_do(config):
+    cfg = config("experiment=cifar10_stylegan2_ada")
+    assert cfg.optim.g.lr == pytest.approx(0.8 * cfg.optim.d.lr) and list(cfg.optim.d.betas) == [0.0, 0.99]
+    assert cfg.optim.g.betas[1] == pytest.approx(0.99**0.8, abs=1e-4)
+    assert cfg.model.discriminator.mapping_layers == 0 and cfg.model.generator.mapping_layers == 2
+    assert not cfg.data.hflip

@@ -32,11 +32,13 @@ from gan_lightning.tasks.base import Clock  # noqa: E402
 
 AXES = ("model", "loss", "conditioning", "augment", "term")
 USUAL = {"model": "dcgan", "loss": "hinge", "conditioning": "native", "augment": "none", "term": None}
+TOLD = "native, labels"    # the model's own way with labels, where plain `native` is without
 Choice = dict[str, str | None]
 
 
 def choices(axis: str) -> list[str]:
-    return sorted(path.stem for path in (ROOT / "conf" / axis).glob("*.yaml"))
+    names = [path.stem for path in (ROOT / "conf" / axis).glob("*.yaml")]
+    return sorted(names + [TOLD] * (axis == "conditioning"))
 
 
 def smallest() -> dict[str, list[str]]:
@@ -49,16 +51,20 @@ def smallest() -> dict[str, list[str]]:
 
 def outcome(choice: Choice, small: dict[str, list[str]]) -> str:
     """ "" if it plays, "refused: why", or "FAILED: how"."""
-    overrides = [f"{axis}={choice[axis]}" for axis in AXES if axis != "term"]
+    conditioning = choice["conditioning"]
+    overrides = [f"{axis}={choice[axis]}" for axis in ("model", "loss", "augment")]
+    overrides.append(f"conditioning={'native' if conditioning == TOLD else conditioning}")
     overrides += [f"term=[{choice['term'] or ''}]", *small[choice["model"]], "metrics=none", "logger=none"]
-    if choice["conditioning"] == "native" and "model.conditional" not in str(small[choice["model"]]):
-        overrides += [] if choice["model"] == "toy2d" else ["model.conditional=false"]
+    if conditioning in ("native", TOLD) and (choice["model"] != "toy2d" or conditioning == TOLD):
+        overrides.append(f"model.conditional={str(conditioning == TOLD).lower()}")
     try:
         cfg = _compose(overrides)
         check(cfg)
         module = build_module(cfg)
     except (ConfigError, HydraException) as error:
         reason = next((cause for cause in _causes(error) if isinstance(cause, ConfigError)), None)
+        if "Could not override 'model.conditional'" in str(error):
+            reason = f"no setting 'model.conditional': model={choice['model']} takes no labels by itself"
         return f"refused: {reason}" if reason else f"FAILED: {error}"
     try:
         return _play(cfg, module)
@@ -152,8 +158,8 @@ def document(found: dict) -> str:
              f"{', '.join(f'`{axis}={name}`' for axis, name in USUAL.items() if name)} and no term, composed as",
              "`train.py` would and played for two rounds on the CPU at the model's smallest size. `+` plays, with",
              "finite gradients that are not zero; a number is refused before training, for the reason of that number.",
-             "Labels come with all conditionings but `native` and `infogan`; that models take them natively is in the",
-             "tests.",
+             f"Labels come with all conditionings but `native` and `infogan`; `{TOLD}` is `conditioning=native` with",
+             "`model.conditional=true`.",
              ""]
     reasons: dict[str, int] = {}
     for (one, other), outcomes in found.items():

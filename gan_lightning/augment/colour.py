@@ -5,7 +5,7 @@ from math import pi, sqrt
 import torch
 from torch import Tensor
 
-from gan_lightning.augment.transform import Draw, Transform
+from gan_lightning.augment.transform import Transform
 from gan_lightning.errors import ConfigError
 
 
@@ -22,11 +22,12 @@ class Colour(Transform):
         luma_flip: whether light and dark are exchanged, with even chances. Too much where ink is always dark.
         hue: whether colours are turned about grey by U(-pi, pi).
         saturation: std of log2 of the factor.
+        chance: the probability, as a multiple of p.
     """
 
     def __init__(self, brightness: float = 0.2, contrast: float = 0.5, luma_flip: bool = True, hue: bool = True,
-                 saturation: float = 1.0):
-        super().__init__()
+                 saturation: float = 1.0, chance: float = 1.0):
+        super().__init__(chance)
         for name, value in (("brightness", brightness), ("contrast", contrast), ("saturation", saturation)):
             if value < 0:
                 raise ConfigError(f"augment.transforms.colour.{name}={value}: must be at least 0")
@@ -34,7 +35,7 @@ class Colour(Transform):
         self.hue, self.saturation = hue, saturation
 
     def forward(self, x: Tensor, p: Tensor) -> Tensor:
-        draw, channels = Draw(x, p), x.shape[1]
+        draw, channels = self.draw(x, p), x.shape[1]
         one = x.new_ones(len(x))
         added = draw.where(draw.normal(self.brightness), 0.0) if self.brightness else 0 * one
         factor = draw.where(draw.octaves(self.contrast), 1.0) if self.contrast else one

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gan_lightning.augment.separable import along_both, blurring
-from gan_lightning.augment.transform import Draw, Transform
+from gan_lightning.augment.transform import Transform
 from gan_lightning.errors import ConfigError
 
 HALF_BAND = (-1 / 32, 0.0, 9 / 32, 1 / 2, 9 / 32, 0.0, -1 / 32)
@@ -25,16 +25,17 @@ class Filtering(Transform):
 
     Args:
         strength: std of log2 of a band's factor.
+        chance: the probability, as a multiple of p.
     """
 
-    def __init__(self, strength: float = 1.0):
-        super().__init__()
+    def __init__(self, strength: float = 1.0, chance: float = 1.0):
+        super().__init__(chance)
         if strength < 0:
             raise ConfigError(f"augment.transforms.filtering.strength={strength}: must be at least 0")
         self.strength = strength
 
     def forward(self, x: Tensor, p: Tensor) -> Tensor:
-        draw = Draw(x, p)
+        draw = self.draw(x, p)
         gains = x.new_ones(len(x), BANDS)
         for band in range(BANDS):
             gains = gains * balanced(draw.where(draw.octaves(self.strength), 1.0), band)

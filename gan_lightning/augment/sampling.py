@@ -58,7 +58,7 @@ class _Adjoint(Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, grid: Tensor, size: torch.Size) -> Tensor:
         ctx.save_for_backward(grid)
-        image = values.new_zeros(*values.shape[:2], *size)  # for its shape alone
+        image = values.new_empty(*values.shape[:2], *size)  # for its shape alone
         wanted = [True, False]
         return aten.grid_sampler_2d_backward.default(values, image, grid, BILINEAR, ZEROS, CORNERS, wanted)[0]
 

@@ -14,9 +14,14 @@ def mirrored(index: Tensor, size: int) -> Tensor:
     """Pixels, whole or fractional, of an endless row of mirror images -> 0..size-1; border pixels are not repeated."""
     if size == 1:
         return torch.zeros_like(index)
-    period = 2 * (size - 1)
+    period = mirror_period(size)
     index = index.remainder(period)
     return torch.minimum(index, period - index)
+
+
+def mirror_period(size: int) -> int:
+    """Pixels after which mirror images of an image repeat themselves."""
+    return max(2 * (size - 1), 1)
 
 
 def blurring(taps: Tensor, size: int) -> Tensor:
@@ -28,14 +33,18 @@ def blurring(taps: Tensor, size: int) -> Tensor:
 
 
 def doubling(taps: Sequence[float], size: int) -> Tensor:
-    """The matrix (2 size, size), float64, from pixels to half pixels: zeros in between, then `taps`, an even number."""
+    """The matrix (4 size - 3, size), float64, from pixels to half pixels: zeros in between, then `taps`, evenly many.
+
+    A whole period of the mirror images' half pixels and the first one again; of a single pixel 3.
+    """
     taps = torch.tensor(taps, dtype=torch.float64)
-    half = torch.arange(2 * size)[:, None]
+    period = mirror_period(size)
+    half = torch.arange(2 * period + 1)[:, None]
     reach = len(taps) // 2
-    pixel = torch.arange(-reach, size + reach)
+    pixel = torch.arange(-reach, period + reach + 1)
     tap = half - 2 * pixel + reach - 1  # half pixel j lies at pixel (j - 1/2) / 2, and the taps' middle there
     weights = torch.where((tap >= 0) & (tap < len(taps)), taps[tap.clamp(0, len(taps) - 1)], 0.0)
-    result = torch.zeros(2 * size, size, dtype=torch.float64)
+    result = torch.zeros(2 * period + 1, size, dtype=torch.float64)
     return result.index_add_(1, mirrored(pixel, size), weights)
 
 
@@ -52,4 +61,4 @@ def halving(taps: Sequence[float], size: int) -> Tensor:
 
 def along_both(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """(N, C, H, W) -> (N, C, H', W') by the matrices `rows` (H', H) and `columns` (W', W)."""
-    return rows @ x @ columns.mT
+    return rows @ (x @ columns.mT)  # in this order twice as fast on CPUs

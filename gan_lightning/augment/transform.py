@@ -5,12 +5,24 @@ from math import log
 import torch
 from torch import Tensor, nn
 
+from gan_lightning.errors import ConfigError
+
 
 class Transform(nn.Module):
-    """A group of changes, each made to each image with probability p, by itself (Karras et al. 2020, app. B).
+    """A group of changes, each made to each image with probability `chance` p, by itself (Karras et al. 2020, app. B).
 
     An image that none of the changes fell to stays as it is, to the last bit. Subclasses write `forward`.
     """
+
+    def __init__(self, chance: float = 1.0):
+        super().__init__()
+        if chance < 0:
+            raise ConfigError(f"augment.transforms.{type(self).__name__.lower()}.chance={chance}: must be at least 0")
+        self.chance = chance
+
+    def draw(self, x: Tensor, p: Tensor) -> "Draw":
+        """Random numbers for this group's changes of x (N, C, H, W)."""
+        return Draw(x, p * self.chance)
 
     def forward(self, x: Tensor, p: Tensor) -> Tensor:
         """Images (N, C, H, W), probability () -> images."""

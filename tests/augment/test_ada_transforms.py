@@ -1,16 +1,15 @@
-"""ADA's transformations against exact permutations, closed forms and functions known everywhere."""
+"""ADA's transformations against closed forms and statistics; those of place are in test_placing.py."""
 
 from math import pi
 
 import pytest
 import torch
-import torch.nn.functional as F
 
-from gan_lightning.augment.blit import Blit, moved
+from gan_lightning.augment.blit import Blit
 from gan_lightning.augment.colour import Colour, recoloured
 from gan_lightning.augment.corruption import Corruption
 from gan_lightning.augment.filtering import BANDS, POWER, Filtering, balanced, band_taps, filtered
-from gan_lightning.augment.geometric import SYM6, Geometric, rotation, scaling, times, warped
+from gan_lightning.augment.geometric import Geometric
 from gan_lightning.augment.transform import Draw
 from gan_lightning.errors import ConfigError
 
@@ -34,43 +33,6 @@ def test_at_probability_0_not_a_bit_changes_and_at_1_all_do(group):
     assert changed.double().mean() > 0.97
 
 
-# Whole pixels
-
-
-@pytest.mark.parametrize("size", [1, 4, 7, 8])
-def test_blits_are_those_of_torch(size):
-    x = images(4, 2, size)
-    turns = torch.arange(4)
-    expected = torch.stack([torch.rot90(image, k, (1, 2)) for k, image in enumerate(x)])
-    assert torch.equal(moved(x, 0, turns, 0, 0), expected)
-    assert torch.equal(moved(x, 1, 0, 0, 0), x.flip(3))
-    assert torch.equal(moved(x, torch.tensor([0, 1, 0, 1]), 0, 0, 0)[1::2], x[1::2].flip(3))
-
-
-@pytest.mark.parametrize("right, down", [(2, 0), (-3, 1), (0, -4), (9, -20)])
-def test_moved_pixels_come_back_from_the_mirror(right, down):
-    x = images(3, 1, 8)
-    far = x
-    for _ in range(4):  # torch's padding reaches one image at most
-        far = F.pad(far, [7] * 4, mode="reflect")
-    expected = far[..., 28 - down:36 - down, 28 - right:36 - right]
-    assert torch.equal(moved(x, 0, 0, right, down), expected)
-
-
-def test_blits_are_made_in_the_stated_order():
-    x = images(1, 1, 8)
-    once = torch.rot90(x.flip(3), 1, (2, 3))
-    assert torch.equal(moved(x, 1, 1, 2, 0)[..., 2:], once[..., :-2])
-
-
-def test_blits_in_an_oblong_image():
-    x = torch.rand(2, 1, 4, 6)
-    assert torch.equal(moved(x, 1, 2, 0, 0), x.flip(2))
-    with pytest.raises(ConfigError, match="rotate90=true: only square .* 6 x 4"):
-        Blit()(x, torch.tensor(1.0))
-    assert Blit(rotate90=False)(x, torch.tensor(1.0)).shape == x.shape
-
-
 @pytest.mark.parametrize("group, expected", [
     (Blit(rotate90=False, shift=0.0), 0.5), (Blit(flip=False, shift=0.0), 0.75), (Colour(0, 0, True, False, 0), 0.5),
     (Geometric(0.0, True, 0.0, 0.0), 1.0), (Geometric(0.2, False, 0.0, 0.0), 1.0),
@@ -85,69 +47,25 @@ def test_how_often_images_change(group, expected):
     assert share == pytest.approx(p * expected, abs=0.03)
 
 
-# Pixels in between
+@pytest.mark.parametrize("chance", [0.0, 0.5, 2.0])
+@pytest.mark.parametrize("kind, settings, members, moved", [
+    (Blit, {"rotate90": False, "shift": 0.0}, 1, 0.5), (Geometric, {"rotate": False, "stretch": 0.0, "shift": 0.0}, 1, 1),
+    (Geometric, {"scale": 0.0, "stretch": 0.0, "shift": 0.0}, 1, 1), (Filtering, {}, 4, 1),
+    (Colour, {"luma_flip": False, "hue": False}, 3, 1), (Corruption, {"noise": 0.0}, 1, 1), (Corruption, {}, 2, 1),
+], ids=lambda value: getattr(value, "__name__", None))
+def test_chance_is_a_multiple_of_p(kind, settings, members, moved, chance):
+    """Each of the `members` changes an image with probability chance p, a part `moved` of them visibly; turns before
+    and after have it together."""
+    p, n = 0.3, 4000
+    x = images(1, 3, 4).expand(n, -1, -1, -1)
+    share = ((kind(**settings, chance=chance)(x, torch.tensor(p)) - x).abs() > 1e-9).flatten(1).any(1).double().mean()
+    assert share.item() == pytest.approx(moved * (1 - (1 - chance * p) ** members), abs=0.03 if chance else 0)
 
 
-def test_the_filter_is_an_orthogonal_wavelet_with_6_vanishing_moments():
-    taps = torch.tensor(SYM6, dtype=torch.float64)
-    overlaps = [(taps[2 * k:] * taps[:12 - 2 * k]).sum().item() for k in range(6)]
-    assert overlaps == pytest.approx([1, 0, 0, 0, 0, 0], abs=1e-11)
-    sign = (-1.0) ** torch.arange(12)
-    moments = [(sign * taps * (torch.arange(12).double() / 6 - 1) ** k).sum().item() for k in range(6)]
-    assert moments == pytest.approx([0] * 6, abs=1e-10)
-
-
-def test_what_is_warped_by_nothing_stays_and_whole_steps_are_exact_inside():
-    x = images(6, 2, 20)
-    back = torch.eye(2, dtype=torch.float64).expand(6, 2, 2)
-    inner = (..., slice(8, 12), slice(8, 12))
-    assert torch.allclose(warped(x, back, each(0), each(0))[inner], x[inner], atol=1e-10)
-    stepped = warped(x, back, each(2), each(-1))
-    assert torch.allclose(stepped[inner], moved(x, 0, 0, 2, -1)[inner], atol=1e-10)
-
-
-WARPS = {
-    "fraction": (torch.eye(2), 0.3, -1.7), "smaller": (scaling(each(1.3), each(1.3)), 0, 0),
-    "stretched": (scaling(each(0.8), each(1.25)), 0.5, 0), "turned": (rotation(each(0.7)), 0, 0),
-    "all": (times(rotation(each(2.5)), scaling(each(0.9), each(1.2))), 1.5, -0.4),
-}
-
-
-@pytest.mark.parametrize("warp", WARPS)
-def test_warps_of_a_smooth_function_are_that_function_elsewhere(warp):
-    """f is known between pixels: the image at o must be f(back (o - t)), where that lies within the old image."""
-    back, right, down = WARPS[warp]
-    back = back.double().expand(6, 2, 2)
-    size, frequency = 24, torch.tensor([0.25, -0.17], dtype=torch.float64)
-    middle = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
-    points = torch.stack(torch.meshgrid(middle, middle, indexing="xy"), -1)  # (H, W, 2) as (x, y)
-
-    def f(points):
-        return (points @ frequency).sin()
-
-    source = (points - torch.tensor([right, down], dtype=torch.float64)) @ back[0].T
-    inside = (source.abs() < size / 2 - 4).all(-1) & (points.abs() < size / 2 - 4).all(-1)
-    x = f(points).expand(6, 1, size, size)
-    error = (warped(x, back, each(right), each(down))[0, 0] - f(source))[inside].abs().max().item()
-    assert inside.sum() > 60 and error < 4e-3  # half a pixel off would be 0.15
-
-
-def test_a_turn_is_clockwise():
-    middle = torch.arange(-8, 9, dtype=torch.float64)
-    x = (-((middle - 4) ** 2 + (middle[:, None] - 1) ** 2) / 4).exp()[None, None]  # a spot right of the middle
-    turned = warped(x, rotation(torch.tensor([-pi / 2], dtype=torch.float64)), each(0, 1), each(0, 1))
-    assert torch.allclose(turned, torch.rot90(x, -1, (2, 3)), atol=0.04)
-
-
-def test_warped_images_stay_themselves_on_average():
-    """A constant image is one wherever it is read, borders included."""
-    x = torch.full((50, 1, 8, 8), 0.7, dtype=torch.float64)
-    assert torch.allclose(Geometric()(x, torch.tensor(1.0)), x, atol=1e-9)
-
-
-@pytest.mark.parametrize("size", [1, 2, 4, 5])
-def test_tiny_images_can_be_warped(size):
-    assert Geometric()(images(8, 1, size), torch.tensor(1.0)).isfinite().all()
+def test_a_probability_above_1_is_1():
+    x = images(200)
+    for group in (Geometric(chance=3.0), Corruption(chance=3.0)):
+        assert ((group(x, torch.tensor(0.5)) - x).abs() > 1e-9).flatten(1).any(1).all()
 
 
 # Colours
@@ -167,6 +85,16 @@ def test_colours_in_closed_form(channels):
                              ({"sign": each(-1)}, x - 2 * grey), ({"chroma": each(0.2)}, grey + 0.2 * (x - grey)),
                              ({"added": each(0.3), "factor": each(1.7)}, 1.7 * (x + 0.3))]:
         assert torch.allclose(recoloured(x, **plain(x) | change), expected, atol=1e-12), change
+
+
+def test_luma_and_hue_are_a_reflection_and_a_turn():
+    """I - 2 v v^T, and the exponential of v's cross product, with v = (1, 1, 1) / sqrt(3)."""
+    x, third = images(6), torch.full((3, 3), 1 / 3, dtype=torch.float64)
+    flipped = torch.einsum("ij,njhw->nihw", torch.eye(3) - 2 * third, x)
+    assert torch.allclose(recoloured(x, **plain(x) | {"sign": each(-1)}), flipped, atol=1e-12)
+    cross = torch.tensor([[0, -1, 1], [1, 0, -1], [-1, 1, 0]], dtype=torch.float64) / 3**0.5
+    turned = torch.einsum("ij,njhw->nihw", torch.linalg.matrix_exp(0.4 * cross), x)
+    assert torch.allclose(recoloured(x, **plain(x) | {"angle": each(0.4)}), turned, atol=1e-12)
 
 
 def test_hue_turns_about_grey():
@@ -236,7 +164,8 @@ def test_corruption():
 @pytest.mark.parametrize("make, message", [
     (lambda: Blit(shift=-1.0), "blit.shift=-1.0"), (lambda: Geometric(scale=-1.0), "geometric.scale=-1.0"),
     (lambda: Colour(contrast=-1.0), "colour.contrast=-1.0"), (lambda: Corruption(noise=-1.0), "corruption.noise=-1.0"),
-    (lambda: Filtering(-1.0), "filtering.strength=-1.0"),
+    (lambda: Filtering(-1.0), "filtering.strength=-1.0"), (lambda: Blit(chance=-1.0), "blit.chance=-1.0"),
+    (lambda: Colour(chance=-1.0), "colour.chance=-1.0"),
 ])
 def test_refused(make, message):
     with pytest.raises(ConfigError, match=f"augment.transforms.{message}: must be at least 0"):

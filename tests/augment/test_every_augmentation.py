@@ -156,11 +156,13 @@ def test_p_moves_in_training_and_is_in_checkpoints(train, name):
 
 def test_options_on_the_command_line(config):
     cfg = config("augment=ada", "augment.transforms.colour=null", "augment.transforms.blit.rotate90=false",
-                 "augment.transforms.corruption={_target_:gan_lightning.augment.corruption.Corruption}",
+                 "augment.transforms.corruption={_target_:gan_lightning.augment.corruption.Corruption,noise:0}",
+                 "augment.transforms.geometric.chance=0.5",
                  "augment.schedule={_target_:gan_lightning.schedules.Cosine,start:0,end:0.55,kimg:10}")
     check(cfg)
     augment = build_task(cfg).augment
     assert list(augment.transforms) == ["blit", "geometric", "corruption"] and not augment.transforms.blit.rotate90
+    assert augment.transforms.corruption.noise == 0 and augment.transforms.geometric.chance == 0.5
     augment.set_nimg(5000)
     assert augment.p.item() == pytest.approx(0.275)
     assert OmegaConf.select(config("augment=diffaugment", "augment.policy=[cutout]"), "augment.policy") == ["cutout"]

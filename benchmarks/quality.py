@@ -24,10 +24,26 @@ BEGIN, END = "<!-- quality: made by benchmarks/quality.py -->", "<!-- /quality -
 LOSSES = sorted(path.stem for path in (ROOT / "conf" / "loss").glob("*.yaml"))
 DIGITS = ("digits_dcgan", "digits_wgan_gp", "digits_sngan", "digits_acgan", "digits_biggan", "digits_stylegan2",
           "digits_r3gan")
-POINTS = {"ring": "gaussians_ring", "grid": "gaussians_grid"}
+OWN_PENALTY = {"dragan": ["dragan"], "wgan_gp": ["gradient_penalty"], "rpgan": ["r1", "r2"], "wgan": []}
+
+
+def on_points(data: str, loss: str, kimg: int) -> list[str]:
+    return [f"data=gaussians_{data}", "model=toy2d", f"loss={loss}", f"max_kimg={kimg}", f"metrics.every_kimg={kimg}"]
+
+
+def light_penalty(loss: str) -> list[str]:
+    """Modes 0.01 wide need a steep D: 0.1 for a loss's own penalty, and R1 of 0.1 for those that have none."""
+    weights = [f"loss.d_terms.{term}.weight=0.1" for term in OWN_PENALTY.get(loss, ["r1"])]
+    return [*([] if loss in OWN_PENALTY else ["term=[r1]"]), *weights, "loss.trains_with.lr=1e-3"]
+
+
+# Columns of the table of points: title -> the settings of a loss in it.
+POINTS = {"ring": lambda loss: on_points("ring", loss, 500),
+          "ring, light penalty": lambda loss: on_points("ring", loss, 1000) + light_penalty(loss),
+          "grid": lambda loss: on_points("grid", loss, 500)}
 RUNS = {name: [f"experiment={name}"] for name in DIGITS} | {
-    f"{name}_{loss}": [f"data={data}", "model=toy2d", f"loss={loss}", "max_kimg=500", "metrics.every_kimg=500"]
-    for name, data in POINTS.items() for loss in LOSSES}
+    f"{title.replace(', ', '_').replace(' ', '_')}_{loss}": settings(loss) for title, settings in POINTS.items()
+    for loss in LOSSES}
 
 
 def run(name: str, seed: int, out: Path) -> None:
@@ -77,6 +93,20 @@ def table(names: list[str], scores: dict[str, str], out: Path) -> list[str]:
     return lines
 
 
+def table_of_points(out: Path) -> list[str]:
+    """A row for each loss: modes found, and the share of points near one, in each of `POINTS`."""
+    lines = [f"| loss | {' | '.join(f'{title}: modes | near one' for title in POINTS)} |",
+             f"|---|{'---|' * 2 * len(POINTS)}"]
+    names = list(RUNS)[len(DIGITS):]
+    for loss in LOSSES:
+        cells = []
+        for name in (name for name in names if RUNS[name][2] == f"loss={loss}"):
+            values = found(name, out)
+            cells += [spread(values[score]) if values else "" for score in ("modes", "high_quality")]
+        lines.append(f"| `{loss}` | {' | '.join(cells)} |")
+    return lines
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
@@ -91,9 +121,7 @@ def main() -> None:
                 run(name, seed, arguments.out)
     scores = ("fd_classifier", "precision_classifier", "recall_classifier")
     digits = table(list(DIGITS), {f"`{score}`": score for score in scores}, arguments.out)
-    points = table([name for name in RUNS if name not in DIGITS],
-                   {"modes": "modes", "points near one": "high_quality"}, arguments.out)
-    content = "\n".join([*digits, "", *points])
+    content = "\n".join([*digits, "", *table_of_points(arguments.out)])
     print(content)
     if arguments.table:
         readme = ROOT / "README.md"

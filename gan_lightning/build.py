@@ -39,7 +39,8 @@ def build_task(cfg: DictConfig) -> Task:
     for network in networks.values():
         initialise(network, cfg.model.get("init"))
     objective = instantiate(cfg.loss)
-    augment = instantiate(cfg.augment) if cfg.get("augment") else None
+    # Of an experiment's augmentation that is switched off (augment=none) its settings may be left.
+    augment = instantiate(cfg.augment) if "_target_" in (cfg.get("augment") or {}) else None
     if augment is not None and cfg.data.resolution == 1 and not augment.works_on_points:
         raise ConfigError(f"augment: {type(augment).__name__} changes images, and these data are points; choose "
                           "augment=none, instance_noise or apa")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from gan_lightning.networks.layers import check_choice
+from gan_lightning.networks.layers import Projection, check_choice
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -45,7 +45,8 @@ def initialise(network: nn.Module, how: str | None) -> None:
     `he`: normal, variance 2 / fan-in (He et al. 2015, arXiv:1502.01852, eq. 10).
     `orthogonal`: Saxe et al. 2014, arXiv:1312.6120.
     None leaves the network as it is. Embeddings keep their own values, and so does every module with a true
-    `skip_init`, with all below it.
+    `skip_init`, with all below it. One embedding is a linear map, that of a projection: `orthogonal` is for it too, as
+    for all weights of BigGAN (Brock et al. 2019, arXiv:1809.11096, app. C).
     """
     if how is None:
         return
@@ -54,6 +55,8 @@ def initialise(network: nn.Module, how: str | None) -> None:
         for module in _modules(network):
             if isinstance(module, (nn.Linear, *CONVOLUTIONS, *TRANSPOSED)):
                 _redraw(module, RULES[how])
+            elif how == "orthogonal" and isinstance(module, Projection):
+                _redraw(module.embed, RULES[how])
             elif how == "normal" and isinstance(module, BATCH_NORMS) and module.affine:
                 nn.init.normal_(module.weight, 1.0, 0.02)
                 nn.init.zeros_(module.bias)
@@ -73,7 +76,7 @@ def _redraw(module: nn.Module, rule: Rule) -> None:
         _follow_new_weight(module)
     else:
         rule(module.weight, *_fans(module))
-    if module.bias is not None:
+    if getattr(module, "bias", None) is not None:
         nn.init.zeros_(module.bias)
 
 
@@ -90,6 +93,8 @@ def _fans(module: nn.Module) -> tuple[float, float]:
     """(inputs per output, outputs per input) away from borders; a stride s thins one of them s^2 times."""
     if isinstance(module, nn.Linear):
         return module.in_features, module.out_features
+    if isinstance(module, nn.Embedding):    # a projection's: features to classes
+        return module.embedding_dim, module.num_embeddings
     kernel, stride = math.prod(module.kernel_size), math.prod(module.stride)
     fan_in = module.in_channels // module.groups * kernel
     fan_out = module.out_channels // module.groups * kernel

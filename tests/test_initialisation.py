@@ -7,7 +7,7 @@ from torch import nn
 from gan_lightning.errors import ConfigError
 from gan_lightning.initialisation import RULES, initialise
 from gan_lightning.networks import dcgan, resnet
-from gan_lightning.networks.layers import ConditionalNorm, add_spectral_norm
+from gan_lightning.networks.layers import ConditionalNorm, Projection, add_spectral_norm
 
 # layer, inputs that reach one output, outputs that one input reaches
 LAYERS = [
@@ -134,6 +134,26 @@ def test_every_layer_of_a_network_is_redrawn_and_again_the_same_from_one_seed(ma
     initialise(network, how)
     assert all(torch.equal(network.state_dict()[name], first[name]) for name in matrices)
     assert all(parameter.requires_grad and parameter.grad is None for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("spectral", [False, True])
+@pytest.mark.parametrize("features, classes", [(16, 5), (5, 16)])
+def test_a_projection_s_rows_are_orthogonal_in_an_orthogonal_network(features, classes, spectral):
+    """As all weights of BigGAN; otherwise they keep Miyato and Koyama's glorot values."""
+    network = nn.Sequential(Projection(features, classes).double())
+    if spectral:
+        add_spectral_norm(network)
+    embed = network[0].embed
+    matrix = embed.parametrizations.weight.original if spectral else embed.weight
+    before = matrix.detach().clone()
+    for how in ("normal", "glorot", "he"):
+        initialise(network, how)
+        assert torch.equal(matrix, before)
+    initialise(network, "orthogonal")
+    gram = matrix @ matrix.T if classes <= features else matrix.T @ matrix
+    torch.testing.assert_close(gram, torch.eye(len(gram), dtype=gram.dtype))
+    if spectral:    # its singular vectors have followed
+        torch.testing.assert_close(embed.weight, matrix, rtol=1e-6, atol=0)
 
 
 def test_none_leaves_the_network_alone():

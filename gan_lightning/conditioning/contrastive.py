@@ -25,6 +25,10 @@ class _Contrast(Head):
         self.num_classes, self.temperature = num_classes, temperature
         self.embed = nn.Linear(num_features, embed_dim)
         self.proxy = nn.Embedding(num_classes, embed_dim)
+        # Only their directions count, which Adam turns the more slowly the longer they are: N(0, 1) has length 22 in
+        # 512 dimensions.
+        nn.init.orthogonal_(self.proxy.weight)
+        self.proxy.weight.data = F.normalize(self.proxy.weight.data, dim=1)
 
     def d_loss(self, step: Step) -> Tensor:
         return self._of(step.real_features, step.cond)

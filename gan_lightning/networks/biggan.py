@@ -31,6 +31,7 @@ Constraint = Literal["spectral", "none"]
 
 BASE = 4            # size of G's first maps
 CHUNK = 20          # entries of z for each block, and for the dense layer
+EPSILON = 1e-4      # of batch norm (appendix C)
 
 
 class Plan(NamedTuple):
@@ -75,7 +76,7 @@ class ModulatedNorm(nn.Module):
 
     def __init__(self, maps: int, code_dim: int):
         super().__init__()
-        self.norm = nn.BatchNorm2d(maps, affine=False)
+        self.norm = nn.BatchNorm2d(maps, EPSILON, affine=False)
         self.gain = nn.Linear(code_dim, maps, bias=False)
         self.bias = nn.Linear(code_dim, maps, bias=False)
 
@@ -85,15 +86,20 @@ class ModulatedNorm(nn.Module):
 
 
 class GeneratorBlock(nn.Module):
-    """Pre-activation residual block that doubles the size (figure 15b): (N, C, H, W) -> (N, C', 2H, 2W)."""
+    """Pre-activation residual block that doubles the size (figure 15b): (N, C, H, W) -> (N, C', 2H, 2W).
 
-    def __init__(self, maps: int, out_maps: int, code_dim: int):
+    Args:
+        seen: whether attention looks at these maps before a norm does.
+    """
+
+    def __init__(self, maps: int, out_maps: int, code_dim: int, seen: bool = False):
         super().__init__()
-        # Batch norm cancels any constant in this stream: no biases, as in resnet.py.
+        # Batch norm cancels any constant in this stream: no biases, as in resnet.py. Attention does not, and all
+        # constants up to it add up to one: that of the last convolution before it.
         self.norm1 = ModulatedNorm(maps, code_dim)
         self.conv1 = nn.Conv2d(maps, out_maps, 3, padding=1, bias=False)
         self.norm2 = ModulatedNorm(out_maps, code_dim)
-        self.conv2 = nn.Conv2d(out_maps, out_maps, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(out_maps, out_maps, 3, padding=1, bias=seen)
         self.shortcut = nn.Conv2d(maps, out_maps, 1, bias=False)
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
@@ -131,10 +137,11 @@ class Generator(nn.Module):
         chunk, maps = self.z_dim // chunks, [width_or(width, plan.width) * multiple for multiple in plan.g_maps]
         code_dim = chunk + (shared_dim if num_classes else 0)
         self.project = nn.Sequential(nn.Linear(chunk, maps[0] * BASE**2), nn.Unflatten(1, (maps[0], BASE, BASE)))
-        self.blocks = nn.ModuleList(GeneratorBlock(a, b, code_dim) for a, b in pairwise(maps))
         self.attends_at = (size // BASE).bit_length() - 1 if size else -1    # before this block
+        self.blocks = nn.ModuleList(GeneratorBlock(a, b, code_dim, seen=position == self.attends_at)
+                                    for position, (a, b) in enumerate(pairwise(maps), start=1))
         self.attention = SelfAttention(maps[self.attends_at]) if size else None
-        self.norm = nn.BatchNorm2d(maps[-1])
+        self.norm = nn.BatchNorm2d(maps[-1], EPSILON)
         self.last = nn.Conv2d(maps[-1], channels, 3, padding=1)
         self.embed = shared_embedding(num_classes, shared_dim)
         if norm == "spectral":

@@ -1,7 +1,7 @@
 """BigGAN-deep: Brock et al. 2019, arXiv:1809.11096, appendix B, figure 16; 128 and 256 px are tables 7 and 8.
 
 Two bottleneck blocks per size, and shortcuts without weights. All of z, with the class embedding, goes to every
-block. 8 to 64 px follow biggan.py's plans: ours.
+block. 8 to 64 px are not in the paper: they have the maps, and D the halvings, of biggan.py's plans, two at 32 px.
 """
 
 from itertools import pairwise
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from gan_lightning.networks.attention import SelfAttention
 from gan_lightning.networks.biggan import (
     BASE,
+    EPSILON,
     Constraint,
     ModulatedNorm,
     Plan,
@@ -34,15 +35,15 @@ from gan_lightning.networks.resampling import upsample_conv
 RATIO = 4    # of a bottleneck: a block's wider end to its 3x3 convolutions
 
 
-def _plan(g_maps: tuple[int, ...], attention: int, width: int) -> Plan:
-    # D mirrors G: each size has two blocks, and each but the image's ends with, or begins with, a resampling.
-    return Plan(g_maps, g_maps[::-1], len(g_maps) - 1, attention, width)
+def _plan(g_maps: tuple[int, ...], attention: int, width: int, downs: int | None = None) -> Plan:
+    # D mirrors G: two blocks for each pair of neighbours, of which the first halves, or in G the second doubles.
+    return Plan(g_maps, g_maps[::-1], len(g_maps) - 1 if downs is None else downs, attention, width)
 
 
 PLANS = {
     8: _plan((4, 4), 0, 64),
     16: _plan((4, 4, 4), 0, 64),
-    32: _plan((4, 4, 4, 4), 0, 64),
+    32: _plan((4, 4, 4, 4), 0, 64, downs=2),
     64: _plan((16, 16, 8, 4, 2), 32, 128),
     128: _plan((16, 16, 8, 4, 2, 1), 64, 128),
     256: _plan((16, 16, 8, 8, 4, 2, 1), 64, 128),
@@ -53,12 +54,14 @@ class GeneratorBlock(nn.Module):
     """Bottleneck (figure 16b): (N, C, H, W) -> (N, C', H, W), or (N, C', 2H, 2W) with `up`; C' <= C.
 
     The shortcut keeps the first C' maps and drops the others.
+
+    Args:
+        seen: whether attention looks at these maps before a norm does; then they have a bias, as in biggan.py.
     """
 
-    def __init__(self, maps: int, out_maps: int, up: bool, code_dim: int):
+    def __init__(self, maps: int, out_maps: int, up: bool, code_dim: int, seen: bool = False):
         super().__init__()
         self.up, self.out_maps, inner = up, out_maps, max(maps // RATIO, 1)
-        # Batch norm cancels any constant in this stream: no biases, as in resnet.py.
         self.norm1 = ModulatedNorm(maps, code_dim)
         self.conv1 = nn.Conv2d(maps, inner, 1, bias=False)
         self.norm2 = ModulatedNorm(inner, code_dim)
@@ -66,7 +69,7 @@ class GeneratorBlock(nn.Module):
         self.norm3 = ModulatedNorm(inner, code_dim)
         self.conv3 = nn.Conv2d(inner, inner, 3, padding=1, bias=False)
         self.norm4 = ModulatedNorm(inner, code_dim)
-        self.conv4 = nn.Conv2d(inner, out_maps, 1, bias=False)
+        self.conv4 = nn.Conv2d(inner, out_maps, 1, bias=seen)
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
         h = self.conv1(F.relu(self.norm1(x, code)))
@@ -99,12 +102,12 @@ class Generator(nn.Module):
         code_dim = z_dim + (shared_dim if num_classes else 0)
         maps = [width_or(width, plan.width) * multiple for multiple in plan.g_maps]
         self.project = nn.Sequential(nn.Linear(code_dim, maps[0] * BASE**2), nn.Unflatten(1, (maps[0], BASE, BASE)))
-        self.blocks = nn.ModuleList(block for a, b in pairwise(maps) for block in (
-            GeneratorBlock(a, a, False, code_dim), GeneratorBlock(a, b, True, code_dim)))
         stage = (size // BASE).bit_length() - 1 if size else -1
         self.attends_at = 2 * stage    # before this block
+        self.blocks = nn.ModuleList(block for position, (a, b) in enumerate(pairwise(maps), start=1) for block in (
+            GeneratorBlock(a, a, False, code_dim), GeneratorBlock(a, b, True, code_dim, seen=position == stage)))
         self.attention = SelfAttention(maps[stage]) if size else None
-        self.norm = nn.BatchNorm2d(maps[-1])
+        self.norm = nn.BatchNorm2d(maps[-1], EPSILON)
         self.last = nn.Conv2d(maps[-1], channels, 3, padding=1)
         self.embed = shared_embedding(num_classes, shared_dim)
         if norm == "spectral":
@@ -158,8 +161,9 @@ class Discriminator(nn.Module):
         self.num_classes, self.num_features = num_classes, maps[-1]
         blocks: list[nn.Module] = []
         for stage, (a, b) in enumerate(pairwise(maps), start=1):
-            blocks += [DiscriminatorBlock(a, b, True), DiscriminatorBlock(b, b, False)]
-            if size == resolution >> stage:
+            down = stage <= plan.downs
+            blocks += [DiscriminatorBlock(a, b, down), DiscriminatorBlock(b, b, False)]
+            if down and size == resolution >> stage:
                 blocks.append(SelfAttention(b))
         self.first = nn.Conv2d(channels, maps[0], 3, padding=1)
         self.blocks = nn.Sequential(*blocks)

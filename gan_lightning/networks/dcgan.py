@@ -23,6 +23,7 @@ from gan_lightning.networks.layers import (
     is_normalised,
     layout_of,
     leaky_relu,
+    needs_bias,
     norm_2d,
     normalise,
     with_projection,
@@ -73,7 +74,7 @@ class Generator(nn.Module):
         check_label_route(norm, num_classes, "dcgan")
         self.z_dim, self.num_classes = z_dim, num_classes
         widths.reverse()
-        bias = not is_normalised(norm)
+        bias = needs_bias(norm)
         self.project = nn.Sequential(
             nn.Linear(z_dim, widths[0] * base**2, bias=bias), nn.Unflatten(1, (widths[0], base, base)),
         )
@@ -115,7 +116,7 @@ class Discriminator(nn.Module):
         self.num_classes = num_classes
         layers: list[nn.Module] = [nn.Conv2d(channels, widths[0], 4, stride=2, padding=1), leaky_relu()]
         for maps, more in pairwise(widths):
-            layers.append(nn.Conv2d(maps, more, 4, stride=2, padding=1, bias=not is_normalised(norm)))
+            layers.append(nn.Conv2d(maps, more, 4, stride=2, padding=1, bias=needs_bias(norm)))
             layers += [norm_2d(norm, more), leaky_relu()] if is_normalised(norm) else [leaky_relu()]
         self.maps = nn.Sequential(*layers)
         self.minibatch, self.num_features = minibatch_layer(minibatch, widths[-1] * base**2)

@@ -21,8 +21,8 @@ from gan_lightning.networks.layers import (
     check_cond,
     check_norm,
     check_resolution,
-    is_normalised,
     layout_of,
+    needs_bias,
     norm_2d,
     with_projection,
 )
@@ -97,7 +97,8 @@ class Generator(nn.Module):
 
     Args:
         width: maps at 128 px; 16 times as many at 4 px.
-        spectral: spectral normalisation of all weights but embeddings, besides batch normalisation: so the authors' runs.
+        spectral: spectral normalisation of all weights but embeddings, besides batch normalisation, as in the authors'
+            runs.
     """
 
     def __init__(self, resolution: int, channels: int, num_classes: int = 0, z_dim: int = 256, width: int = 64,
@@ -150,8 +151,8 @@ class DownBlock(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Maps (N, C, 8, 8) -> an image (N, channels, size, size) in [-1, 1]; four doublings to 128 px in the paper. Half as
-    wide as G."""
+    """Maps (N, C, 8, 8) -> an image (N, channels, size, size) in [-1, 1]; four doublings to 128 px in the paper. Half
+    as wide as G."""
 
     def __init__(self, maps: int, channels: int, size: int, width: int, norm: CriticNorm):
         super().__init__()
@@ -160,7 +161,7 @@ class Decoder(nn.Module):
             here *= 2
             out_maps = _maps(here, width / 2, G_MAPS)
             blocks += [nn.Upsample(scale_factor=2),
-                       nn.Conv2d(maps, 2 * out_maps, 3, padding=1, bias=not is_normalised(norm)),
+                       nn.Conv2d(maps, 2 * out_maps, 3, padding=1, bias=needs_bias(norm)),
                        norm_2d(norm, 2 * out_maps), GLU()]
             maps = out_maps
         self.blocks = nn.Sequential(*blocks)
@@ -171,19 +172,19 @@ class Decoder(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images (N, channels, resolution, resolution) -> logits (N, 1), or (N, 25). Features are the means of the last maps.
+    """Images (N, channels, resolution, resolution) -> logits (N, 1), or (N, 25). Features are the last maps' means.
 
     Args:
         width: maps at 64 px; half as many at 128 px, 8 times as many at 8 px, and then twice those.
         norm: after each convolution but the first; of the decoders too.
         decoders: whether there are any. Only the term `reconstruction` trains them.
-        patch_logits: one logit for each of 5 x 5 places, as in the paper, whose loss is the mean over places; else the mean
-            logit. A gradient penalty takes the gradient of their sum, so its weight means 625 times as much.
+        patch_logits: one logit for each of 5 x 5 places, as in the paper, whose loss is the mean over places; else the
+            mean logit.
         spectral: spectral normalisation of all weights besides `norm`, as in the authors' runs.
     """
 
     def __init__(self, resolution: int, channels: int, num_classes: int = 0, width: int = 64,
-                 norm: CriticNorm = "batch", decoders: bool = True, patch_logits: bool = False,
+                 norm: CriticNorm = "batch", decoders: bool = True, patch_logits: bool = True,
                  spectral: bool = False):
         super().__init__()
         _check_size(resolution, width)
@@ -228,7 +229,7 @@ class Discriminator(nn.Module):
 
 
 def _conv(maps: int, out_maps: int, kernel: int, norm: CriticNorm, stride: int = 1) -> list[nn.Module]:
-    conv = nn.Conv2d(maps, out_maps, kernel, stride, padding=(kernel - 1) // 2, bias=not is_normalised(norm))
+    conv = nn.Conv2d(maps, out_maps, kernel, stride, padding=(kernel - 1) // 2, bias=needs_bias(norm))
     return [conv, norm_2d(norm, out_maps), nn.LeakyReLU(SLOPE)]
 
 

@@ -63,6 +63,11 @@ def is_normalised(norm: str) -> bool:
     return norm not in ("none", "spectral")
 
 
+def needs_bias(norm: str) -> bool:
+    """Whether what comes before `norm` should have a bias of its own: these three cancel any constant of a map."""
+    return norm not in ("batch", "instance", "virtual")
+
+
 def norm_2d(norm: str, channels: int, affine: bool = True) -> nn.Module:
     """The normalisation of feature maps called `norm`; the identity for `none` and `spectral`."""
     if norm == "batch":
@@ -139,6 +144,7 @@ class Projection(nn.Module):
         super().__init__()
         self.embed = nn.Embedding(num_classes, num_features)
         # An embedding's own N(0, 1) would drown the rest of the logit: treat it as the linear map that it is.
+        # model.init=orthogonal redraws it.
         nn.init.xavier_uniform_(self.embed.weight)
 
     def forward(self, features: Tensor, cond: Tensor) -> Tensor:
@@ -199,7 +205,7 @@ def leaky_relu() -> nn.Module:
 def project_to_maps(features: int, maps: int, size: int, norm: str, activation: nn.Module) -> nn.Sequential:
     """Vectors (N, features) -> maps (N, maps, size, size), normalised and activated: how a generator begins."""
     return nn.Sequential(
-        nn.Linear(features, maps * size**2, bias=not is_normalised(norm)),
+        nn.Linear(features, maps * size**2, bias=needs_bias(norm)),
         nn.Unflatten(1, (maps, size, size)),
         norm_2d(norm, maps), activation,
     )
@@ -211,7 +217,7 @@ def dense_stack(sizes: Sequence[int], activation: Callable[[], nn.Module],
     layers: list[nn.Module] = []
     for position, (fan_in, fan_out) in enumerate(pairwise(sizes)):
         normed = is_normalised(norm) and position > 0
-        layers.append(nn.Linear(fan_in, fan_out, bias=not normed))    # a norm's own bias replaces it
+        layers.append(nn.Linear(fan_in, fan_out, bias=not normed or needs_bias(norm)))
         if normed:
             layers.append(norm_1d(norm, fan_out))
         layers.append(activation())

@@ -12,6 +12,7 @@ from gan_lightning.networks.layers import (
     flatten,
     is_normalised,
     leaky_relu,
+    needs_bias,
     norm_2d,
 )
 
@@ -41,7 +42,7 @@ class Discriminator(nn.Module):
         maps, size = channels, resolution
         for width in WIDTHS:
             normed = is_normalised(norm) and width != WIDTHS[0]
-            layers.append(nn.Conv2d(maps, width, 5, stride=2, padding=2, bias=not normed))
+            layers.append(nn.Conv2d(maps, width, 5, stride=2, padding=2, bias=not normed or needs_bias(norm)))
             layers += [norm_2d(norm, width), leaky_relu()] if normed else [leaky_relu()]
             maps, size = width, (size + 1) // 2
         self.maps = nn.Sequential(*layers)

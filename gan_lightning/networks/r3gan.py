@@ -14,14 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_lightning.errors import ConfigError
-from gan_lightning.networks.layers import (
-    LabelConcat,
-    Projection,
-    check_cond,
-    check_resolution,
-    layout_of,
-    with_projection,
-)
+from gan_lightning.networks.layers import LabelConcat, check_cond, check_resolution, layout_of
 from gan_lightning.networks.upfirdn import Downsample, Upsample
 
 SLOPE = 0.2
@@ -36,6 +29,13 @@ def _draw(layer: nn.Module, gain: float = 1.0) -> nn.Module:
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return layer
+
+
+def _embedding(num_classes: int, size: int, gain: float = 1.0) -> nn.Embedding:
+    """Labels (N,) -> (N, size), as drawn for a linear map of one-hot labels, whose fan-in is the number of classes."""
+    embedding = nn.Embedding(num_classes, size)
+    nn.init.normal_(embedding.weight, 0.0, gain / sqrt(num_classes))
+    return embedding
 
 
 def stage_widths(resolution: int, width: int, widths: Sequence[int] | None) -> list[int]:
@@ -107,7 +107,7 @@ class Generator(nn.Module):
     """z (N, z_dim) -> images (N, channels, resolution, resolution), near [-1, 1]: the paper has no tanh. In eval mode
     they are clamped to it.
 
-    An embedding of the label, as long as z, is appended to z.
+    An embedding of the label, as long as z and of variance 1 / num_classes at first, is appended to z.
 
     Args:
         width: maps of the stages at 4 to 32 px; half as many at 64 px, and so on. The paper's is 768.
@@ -127,6 +127,8 @@ class Generator(nn.Module):
         maps = stage_widths(resolution, width, widths)
         self.z_dim, self.num_classes = z_dim, num_classes
         self.label = LabelConcat(z_dim, num_classes, z_dim)
+        if num_classes:
+            self.label.embed = _embedding(num_classes, z_dim)
         self.modulation = _draw(nn.Linear(self.label.out_features, maps[0], bias=False))
         self.basis = nn.Parameter(torch.randn(1, maps[0], 4, 4))
         blocks = blocks_per_stage * len(maps)
@@ -147,7 +149,8 @@ class Discriminator(nn.Module):
     """Images (N, channels, resolution, resolution) -> logits (N, 1): G in reverse; arguments as there.
 
     A 4x4 depthwise convolution weighs the last maps' positions where G multiplies its basis; its values are the
-    features. With labels: a projection (Miyato & Koyama 2018, eq. 3).
+    features f. Without labels the logit is w.f + b. With them it is <embed(label), W f> alone, a projection (Miyato &
+    Koyama 2018, eq. 3) without the summand that all classes share.
     """
 
     skip_init = True
@@ -165,14 +168,18 @@ class Discriminator(nn.Module):
             stages += [Resample(above, here, up=False), _stage(here, blocks_per_stage, expansion, cardinality, blocks)]
         self.stages = nn.Sequential(*stages)
         self.basis = _draw(nn.Conv2d(maps[-1], maps[-1], 4, groups=maps[-1], bias=False))
-        self.last = _draw(nn.Linear(maps[-1], 1))
-        self.projection = Projection(maps[-1], num_classes) if num_classes else None
+        self.last = _draw(nn.Linear(maps[-1], maps[-1], bias=False) if num_classes else nn.Linear(maps[-1], 1))
+        # The product with W f is a sum over maps[-1] terms: divided by its root, logits have the scale of one of them.
+        self.embed = _embedding(num_classes, maps[-1], 1 / sqrt(maps[-1])) if num_classes else None
 
     def forward(self, x: Tensor, cond: Tensor | None = None,
                 return_features: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         check_cond(cond, self.num_classes)
         features = self.basis(self.stages(self.first(x))).flatten(1)
-        return with_projection(self.last(features), features, self.projection, cond, return_features)
+        logits = self.last(features)
+        if self.embed is not None:
+            logits = (self.embed(cond) * logits).sum(1, keepdim=True)
+        return (logits, features) if return_features else logits
 
 
 def _stage(maps: int, depth: int, expansion: int, cardinality: int | None, blocks: int) -> nn.Sequential:

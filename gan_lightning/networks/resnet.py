@@ -24,8 +24,8 @@ from gan_lightning.networks.layers import (
     check_norm,
     check_resolution,
     generator_norm,
-    is_normalised,
     layout_of,
+    needs_bias,
     norm_2d,
     normalise,
     width_or,
@@ -68,8 +68,8 @@ class GeneratorBlock(nn.Module):
     def __init__(self, maps: int, out_maps: int, norm: GeneratorNorm, num_classes: int):
         super().__init__()
         # Batch and instance norm cancel any constant in this stream, down to the last layer: a bias would see
-        # no gradient but rounding noise, which Adam turns into steps.
-        bias = not is_normalised(norm)
+        # no gradient but rounding noise, which Adam turns into steps. (Attention would see it: sagan.py has one.)
+        bias = needs_bias(norm)
         self.norm1 = generator_norm(norm, maps, num_classes)
         self.conv1 = nn.Conv2d(maps, out_maps, 3, padding=1, bias=bias)
         self.norm2 = generator_norm(norm, out_maps, num_classes)
@@ -136,7 +136,7 @@ class DiscriminatorBlock(nn.Module):
         super().__init__()
         self.down = down
         self.norm1 = norm_2d(norm, maps)
-        self.conv1 = nn.Conv2d(maps, maps, 3, padding=1, bias=not is_normalised(norm))
+        self.conv1 = nn.Conv2d(maps, maps, 3, padding=1, bias=needs_bias(norm))
         self.norm2 = norm_2d(norm, maps)
         self.conv2 = nn.Conv2d(maps, out_maps, 3, padding=1)
         self.shortcut = nn.Conv2d(maps, out_maps, 1) if down or maps != out_maps else None

@@ -5,6 +5,7 @@ The paper has 128 px images and finds attention over maps of 32 px best (table 1
 of half their size, and at most 32 px: ours.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -39,6 +40,9 @@ class Generator(resnet.Generator):
         before = (size // resnet.PLANS[resolution].base).bit_length() - 1 if size else -1
         self.attends_at = before    # before this block
         self.attention = SelfAttention(self.blocks[before].conv1.in_channels) if size else None
+        if before > 0 and (seen := self.blocks[before - 1].conv2).bias is None:
+            # Attention sees the constants that norms would cancel; all of them up to here add up to this one.
+            seen.bias = nn.Parameter(torch.zeros(seen.out_channels))
         if spectral:
             add_spectral_norm(self, (nn.Linear, nn.Conv2d))
 

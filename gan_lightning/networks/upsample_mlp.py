@@ -11,7 +11,7 @@ from gan_lightning.networks.layers import (
     LabelConcat,
     check_norm,
     check_resolution,
-    is_normalised,
+    needs_bias,
     norm_2d,
     project_to_maps,
 )
@@ -35,7 +35,7 @@ class Generator(nn.Module):
                          "upsample_mlp makes multiples of 4 px from 8 on (8, 12, ..., 28, 32, ...)")
         check_norm("model.g_norm", norm, GeneratorNorm)
         self.z_dim, self.num_classes = z_dim, num_classes
-        base, bias = resolution // 4, not is_normalised(norm)
+        base, bias = resolution // 4, needs_bias(norm)
         self.label = LabelConcat(z_dim, num_classes, label_dim)
         self.project = project_to_maps(self.label.out_features, 256, base, norm, nn.LeakyReLU(0.2))
         self.maps = nn.Sequential(

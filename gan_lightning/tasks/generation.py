@@ -44,15 +44,24 @@ class Generation(Versus):
         return batch["label"] if self.num_classes else None
 
     def prepare(self, batch: Batch) -> Batch:
-        """The batch with latents `z`, one per real, unless it has them."""
+        """The batch with latents `z`, one per real, unless it has them, and with how far they were moved."""
         if "z" in batch:
             return batch
         real = batch["real"]
         z = latent(self.latent, (len(real), self.g.z_dim), real.device)
         if self.latent_step is not None:
-            cond = self.cond(batch)
-            z = self.latent_step(z, lambda z: self.critic(self._generate(self.g.forward, z, cond), cond))
+            cond, drawn = self.cond(batch), z
+            z = self.latent_step(z, lambda z: self.critic(self._generate(self.g.forward, z, cond), cond),
+                                 bound=1.0 if self.latent == "uniform" else None)
+            batch = batch | {"moves": z - drawn}
         return batch | {"z": z}
+
+    @property
+    def d_learns_through_fakes(self) -> bool:
+        return self.latent_step is not None and self.latent_step.differentiable
+
+    def costs(self, batch: Batch) -> dict[str, Tensor]:
+        return self.latent_step.costs(batch["moves"]) if "moves" in batch else {}
 
     def generate(self, batch: Batch, g: nn.Module) -> Tensor:
         """Fakes for the latents `batch["z"]` if it has them, else for new ones, one per real."""

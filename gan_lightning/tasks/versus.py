@@ -47,26 +47,39 @@ class Versus(Task):
         """The batch with what its fakes will be made of, such as latents `z`."""
         return batch
 
+    @property
+    def d_learns_through_fakes(self) -> bool:
+        """Whether fakes depend on D's weights, G's given, in a way that D is to learn from."""
+        return False
+
+    def costs(self, batch: Batch) -> dict[str, Tensor]:
+        """What a prepared batch costs both players besides the objective."""
+        return {}
+
     def d_loss(self, batch: Batch, clock: Clock) -> dict[str, Tensor]:
         self._at(clock)
         terms = due(self.objective.d_terms, clock).values()
-        with torch.no_grad():
+        through = self.d_learns_through_fakes
+        with nullcontext() if through else torch.no_grad():
             batch = self.prepare(batch)
-            fake = self.generate(batch, self.g).detach()  # a leaf of this step's own, as `real` is
+            scored = self.generate(batch, self.g)
+        fake = scored.detach()  # a leaf of this step's own, as `real` is: terms take the points as given
+        with torch.no_grad():
             real = self._real(batch)
             if self.augment is not None:
                 real = self.augment.reals(real, fake).detach()
         wanted = {name for term in terms for name in term.reads_gradient_at}
         if not self._logits_serve_penalties(real):
             wanted = set()
-        real, fake = real.requires_grad_("real" in wanted), fake.requires_grad_("fake" in wanted)
+        real, fake = real.requires_grad_("real" in wanted), fake.requires_grad_("fake" in wanted and not through)
         with TwiceDifferentiable() if wanted else nullcontext():
-            step = self._step(self.d, terms, batch, real, fake, clock, score_real=True)
+            step = self._step(self.d, terms, batch, real, scored if through else fake, clock, score_real=True)
+        step = step._replace(fake=fake)
         self.last_logits = step.real_logits.detach(), step.fake_logits.detach()
         self._images = clock.images
         if self.augment is not None:
             self.augment.observe(*self.last_logits)
-        return self.objective.d_loss(step)
+        return self.objective.d_loss(step) | self.costs(batch)
 
     def g_loss(self, batch: Batch, clock: Clock) -> dict[str, Tensor]:
         self._at(clock)
@@ -74,7 +87,8 @@ class Versus(Task):
         batch = self.prepare(batch)
         fake = self.generate(batch, self.g)
         relativistic = self.objective.adversarial.uses_real_in_g
-        return self.objective.g_loss(self._step(self.g, terms, batch, self._real(batch), fake, clock, relativistic))
+        step = self._step(self.g, terms, batch, self._real(batch), fake, clock, relativistic)
+        return self.objective.g_loss(step) | self.costs(batch)
 
     def after_d_step(self) -> None:
         self.objective.constrain_d(self.d)

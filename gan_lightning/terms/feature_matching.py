@@ -12,9 +12,11 @@ from gan_lightning.terms.base import Term, Weight
 
 
 class FeatureMatching(Term):
-    """||E f(real) - E f(fake)||^2 with f the activations before D's last layer (Salimans et al. 2016, sec. 3.1).
+    """||E f(real) - E f(fake)||^2 / F with f the F activations before D's last layer (Salimans et al. 2016,
+    arXiv:1606.03498, sec. 3.1). The means are over the joint batch of all devices.
 
-    The means are over the joint batch of all devices.
+    The paper's squared norm is over F, because there it replaces G's adversarial loss, so that its scale plays no part
+    under Adam, and here it is added to that loss: thousands of features summed would drown it, more in a wider D.
     """
 
     players = ("g",)
@@ -22,7 +24,7 @@ class FeatureMatching(Term):
 
     def __call__(self, step: Step) -> Tensor:
         real, fake = at_least_float32(step.real_features), at_least_float32(step.fake_features)
-        return joint_mean(real.mean(0).detach() - fake.mean(0)).square().sum()
+        return joint_mean(real.mean(0).detach() - fake.mean(0)).square().mean()
 
 
 class RandomFeatureMatching(FeatureMatching):

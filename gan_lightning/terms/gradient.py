@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gan_lightning.double_backward import TwiceDifferentiable, input_gradient
 from gan_lightning.errors import ConfigError
-from gan_lightning.joint import joint_cat
+from gan_lightning.joint import joint_cat, joint_mean
 from gan_lightning.precision import at_least_float32
 from gan_lightning.tasks.base import Step
 from gan_lightning.terms.base import Term, Weight
@@ -26,7 +26,8 @@ def squared_gradient_norm(step: Step, x: Tensor, logits: Tensor | None = None) -
             x = at_least_float32(x.detach()).requires_grad_()
             with TwiceDifferentiable():
                 logits = step.critic(x, step.cond)
-        return input_gradient(logits, x).square().flatten(1).sum(1)
+        score = logits.reshape(len(logits), -1).mean(1)    # logits of a sample's patches are one score
+        return input_gradient(score, x).square().flatten(1).sum(1)
 
 
 def gradient_norm(step: Step, x: Tensor) -> Tensor:
@@ -138,16 +139,28 @@ class R2(_HalfSquaredGradient):
 
 
 class DRAGAN(_GradientTerm):
-    """(||grad D|| - 1)^2 around reals, at x + N(0, std^2) (Kodali et al. 2017, eq. 4 with k = 1).
+    """(||grad D|| - 1)^2 around reals, at x + N(0, c I) (Kodali et al. 2017, arXiv:1705.07215, eq. 4 with k = 1).
+
+    The paper leaves c open. Here sqrt(c) is a share of how far the data are spread, so that "around" means the same in
+    any units: with a spread of 0.5, as images in [-1, 1] have about, it is 0.25.
 
     Args:
-        std: of the noise, in units of the data ([-1, 1] for images).
+        std: of the noise, over that of all entries of the joint batch of reals.
     """
 
-    def __init__(self, weight: Weight = 10.0, every: int = 1, std: float = 0.25):
+    def __init__(self, weight: Weight = 10.0, every: int = 1, std: float = 0.5):
         super().__init__(weight, every)
         self.std = std
 
     def __call__(self, step: Step) -> Tensor:
         real = at_least_float32(step.real.detach())
-        return (gradient_norm(step, real + self.std * torch.randn_like(real)) - 1).square().mean()
+        noise = self.std * joint_spread(real) * torch.randn_like(real)
+        return (gradient_norm(step, real + noise) - 1).square().mean()
+
+
+@torch.no_grad()
+def joint_spread(x: Tensor) -> Tensor:
+    """The standard deviation of all entries of the joint batch of all devices, a scalar."""
+    mean = x.mean()
+    within, joint, square = joint_mean(torch.stack([(x - mean).square().mean(), mean, mean.square()]))
+    return (within + (square - joint.square()).clamp(min=0)).sqrt()  # within devices, and between their means

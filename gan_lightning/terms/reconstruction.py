@@ -1,5 +1,7 @@
 """Self-supervision of D: its maps of a real image must suffice to draw it again."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -14,18 +16,28 @@ class Reconstruction(Term):
     """mean |decoded - real| of the whole real image plus that of one of its quarters, drawn anew in each step, both as
     D's decoders make them (Liu et al. 2021, arXiv:2101.04775, sec. 3.2, who measure the distance by LPIPS).
 
-    It costs another pass of the reals through D's encoder. Reals are taken as they are, without augmentation.
+    Reals are taken as D sees them, after augmentation, which is drawn anew for this: it costs another pass of the reals
+    through D's encoder.
     """
 
     players = ("d",)
     allows_sharding = False    # weights are whole only within D's forward, and this calls another method
+    augment: Callable[[Tensor], Tensor] | None = None    # the task's, where it has one
 
     def bind(self, task: Task) -> None:
         if getattr(beneath_head(task.d), "decoders", None) is None:
             raise ConfigError("loss.d_terms.reconstruction: needs a discriminator with decoders (model=fastgan "
                               "model.decoders=true); or set it to null")
+        self.augment = getattr(task, "augment", None)
 
     def __call__(self, step: Step) -> Tensor:
         part = int(torch.randint(4, ()))    # on the CPU: a device would have to be waited for
-        pairs = beneath_head(step.network).reconstruct(step.real.detach(), part)
+        pairs = beneath_head(step.network).reconstruct(self._seen(step.real.detach()), part)
         return sum((at_least_float32(decoded) - at_least_float32(target)).abs().mean() for decoded, target in pairs)
+
+    @torch.no_grad()
+    def _seen(self, real: Tensor) -> Tensor:
+        if self.augment is None:
+            return real
+        with torch.autocast(real.device.type, enabled=False):
+            return self.augment(at_least_float32(real))

@@ -173,3 +173,10 @@ def test_points_are_no_images(name):
     with pytest.raises(ConfigError, match=f"augment={name}: it changes images"):
         CHANGING[name]()(torch.zeros(4, 2))
     assert Augment()(torch.zeros(4, 2)).shape == (4, 2)
+
+
+def test_an_experiment_s_augmentation_can_be_switched_off(config):
+    """Its settings stay behind, without a class that they could belong to."""
+    settings = ["experiment=cifar10_r3gan", "model.width=16", "model.blocks_per_stage=1"]
+    assert build_task(config(*settings)).augment is not None
+    assert build_task(config(*settings, "augment=none")).augment is None

@@ -116,6 +116,30 @@ def test_data_to_data_cross_entropy():
     assert head.g_loss(at).item() == pytest.approx(total / N)
 
 
+@pytest.mark.parametrize("kind", [ConditionalContrast, DataToDataCrossEntropy])
+@pytest.mark.parametrize("num_classes, embed_dim", [(10, 512), (7, 7), (40, 8)])
+def test_classes_begin_with_length_1_and_far_from_each_other(kind, num_classes, embed_dim):
+    """A step of Adam has one length: longer vectors, whose length is divided away, would turn more slowly."""
+    proxy = kind(F, num_classes, embed_dim=embed_dim).proxy.weight
+    torch.testing.assert_close(proxy.norm(dim=1), torch.ones(num_classes))
+    if num_classes <= embed_dim:
+        torch.testing.assert_close(proxy @ proxy.T, torch.eye(num_classes))
+    else:    # a frame: as evenly spread as vectors can be, but for their lengths
+        assert torch.linalg.cond(proxy) < 2
+
+
+@pytest.mark.parametrize("kind", [ConditionalContrast, DataToDataCrossEntropy])
+def test_adam_turns_a_class_by_its_learning_rate(kind):
+    """lr sqrt(dimensions) is how far a step of Adam goes: of a vector of length 1, that is the angle."""
+    head = kind(F, K, embed_dim=512)
+    before = head.proxy.weight.detach().clone()
+    optimizer = torch.optim.Adam([head.proxy.weight], 2e-4)
+    head.d_loss(step(head)).backward()
+    optimizer.step()
+    cosine = nn.functional.cosine_similarity(before, head.proxy.weight.detach())
+    assert torch.allclose(cosine.acos(), torch.tensor(2e-4 * math.sqrt(512)), rtol=0.05)
+
+
 @pytest.mark.parametrize("head", [ConditionalContrast(F, K), DataToDataCrossEntropy(F, K)])
 def test_a_class_of_its_own_has_finite_gradients(head):
     head = head.double()
@@ -155,6 +179,21 @@ def test_code_reader():
         expected -= log_softmax(read[i, 2:5].tolist(), z[i, 2:5].argmax().item())
         expected += 0.4 * sum((read[i, 5 + k].item() - math.erf(z[i, 5 + k].item() / math.sqrt(2))) ** 2 / 2 for k in (0, 1))
     assert head.d_loss(at).item() == head.g_loss(at).item() == pytest.approx(expected / N)
+
+
+def test_by_default_all_codes_weigh_as_in_the_bound():
+    """-log Q of all codes together, as torch.distributions has it, up to the normal density's constant."""
+    head, z = CodeReader(F, [4], 2), torch.randn(N, 9)
+    at = step(head, z)
+    read, codes = head.read(at.fake_features), Codes([4], 2)
+    log_q = torch.distributions.Categorical(logits=read[:, :4]).log_prob(codes.classes(z)[0])
+    log_q = log_q + torch.distributions.Normal(read[:, 4:], 1.0).log_prob(codes.values(z)).sum(1)
+    assert head.d_loss(at).item() == pytest.approx(-log_q.mean().item() - math.log(2 * math.pi))
+
+
+@pytest.mark.parametrize("choice", ["conditioning=infogan", "experiment=mnist_infogan"])
+def test_continuous_codes_weigh_as_much_as_the_others(config, choice):
+    assert config(choice).model.head.continuous_weight == 1.0
 
 
 def test_the_information_reaches_g(config):

@@ -5,6 +5,7 @@ from torch import nn
 
 from gan_lightning.errors import ConfigError
 from gan_lightning.initialisation import initialise
+from gan_lightning.networks import biggan
 from gan_lightning.networks.attention import SelfAttention
 from gan_lightning.networks.biggan_deep import PLANS, Discriminator, DiscriminatorBlock, Generator, GeneratorBlock
 
@@ -54,7 +55,7 @@ def test_maps_are_the_tables_and_d_is_the_mirror_of_g(resolution, maps, attended
             else:
                 found.append((block.conv1.in_channels, block.conv4.out_channels))
                 x = block(x)
-        assert x.shape == (1, maps[0], 4, 4)
+        assert x.shape == (1, maps[0], *[8 if resolution == 32 else 4] * 2)    # as biggan.py's D of 32 px
         if g.attention is not None:
             assert g.attention.query.in_channels == seen[0][0]
             g.attention = nn.Identity()
@@ -63,6 +64,21 @@ def test_maps_are_the_tables_and_d_is_the_mirror_of_g(resolution, maps, attended
     mirrored = maps[::-1]
     assert found == [pair for a, b in zip(mirrored, mirrored[1:], strict=False) for pair in ((a, b), (b, b))]
     assert [size for _, size in seen] == ([attended, attended] if attended else [])
+
+
+@pytest.mark.parametrize("resolution", PLANS)
+def test_d_halves_as_often_as_biggan_s(resolution):
+    plan = PLANS[resolution]
+    assert plan.downs == biggan.PLANS[resolution].downs
+    with torch.device("meta"):
+        d = Discriminator(resolution, 3, width=8, attention=0, norm="none")
+    assert [block.down for block in d.blocks] == [
+        first and stage < plan.downs for stage in range(len(plan.d_maps) - 1) for first in (True, False)]
+
+
+def test_every_batch_norm_has_the_paper_s_epsilon():
+    norms = [module for module in Generator(8, 1, 3, width=2).modules() if isinstance(module, nn.BatchNorm2d)]
+    assert len(norms) == 9 and all(norm.eps == 1e-4 for norm in norms)    # appendix C
 
 
 def test_attention_comes_before_both_blocks_of_its_size_in_g_and_after_both_in_d():
@@ -178,7 +194,7 @@ def test_everything_learns_and_gradients_have_gradients(resolution, attention, n
     (lambda: Discriminator(48, 3), "data.resolution=48: biggan_deep makes 8, 16, 32, 64, 128, 256 px"),
     (lambda: Generator(16, 3, norm="batch"), "model.g_norm=batch: must be one of spectral, none"),
     (lambda: Discriminator(16, 3, norm="layer"), "model.d_norm=layer: must be one of spectral, none"),
-    (lambda: Generator(32, 3, attention=32), "model.attention=32: biggan_deep at 32 px has maps of 16, 8, 4 px"),
+    (lambda: Generator(32, 3, attention=32), "model.attention=32: biggan_deep at 32 px has maps of 16, 8 px"),
 ])
 def test_refusals(make, message):
     with pytest.raises(ConfigError, match=message):

@@ -53,7 +53,7 @@ def test_excitation_is_equation_1():
 def test_pairs_and_sizes(resolution, pairs):
     assert excitations(resolution) == pairs
     with torch.device("meta"):
-        g, d = Generator(resolution, 3), Discriminator(resolution, 3)
+        g, d = Generator(resolution, 3), Discriminator(resolution, 3, patch_logits=False)
         x = torch.empty(2, 3, resolution, resolution)
         assert g(torch.empty(2, 256)).shape == x.shape and d(x).shape == (2, 1)
         assert d.to_16(d.first(x)).shape == (2, 256, 16, 16)
@@ -187,7 +187,7 @@ def test_fastgan_learns(norm, num_classes):
 
 
 def test_logit_is_the_mean_over_positions_and_the_projection():
-    d = Discriminator(32, 1, num_classes=3, width=2, norm="none").double()
+    d = Discriminator(32, 1, num_classes=3, width=2, norm="none", patch_logits=False).double()
     x, cond = torch.randn(3, 1, 32, 32, dtype=torch.float64), torch.tensor([2, 0, 1])
     logits, features = d(x, cond, return_features=True)
     maps = d.mix(d.to_8(d.to_16(d.first(x))))
@@ -222,6 +222,18 @@ def test_hinge_of_patches_is_larger_than_of_their_mean():
     assert loss.d_loss(logits.mean(1, keepdim=True), nothing).item() == pytest.approx(0.3989 / 5, rel=0.03)
 
 
+def test_a_gradient_penalty_is_of_the_mean_of_patches(config):
+    """R1 of an image whose logits are many is that of one with their mean."""
+    def penalty(patches: bool) -> torch.Tensor:
+        torch.manual_seed(0)
+        task = build_task(config("model=fastgan", "data=digits", "data.resolution=32", "model.width=2", "term=[r1]",
+                                 f"model.patch_logits={patches}", "model.d_norm=none"))
+        return task.d_loss({"real": real, "z": torch.zeros(4, task.g.z_dim)}, Clock(0, 0))["r1"]
+
+    real = torch.rand(4, 1, 32, 32) * 2 - 1
+    assert penalty(True).item() == pytest.approx(penalty(False).item(), rel=1e-4) and penalty(True) > 0
+
+
 @pytest.mark.parametrize("conditional", [False, True])
 @pytest.mark.parametrize("loss", ["hinge", "lsgan", "rpgan"])
 @pytest.mark.parametrize("more", [["augment=ada"], ["term=[lecam,top_k]"], ["term=[consistency,drift]"],
@@ -231,7 +243,7 @@ def test_games_of_patches(config, loss, more, conditional):
     if ("rpgan" == loss and "top_k" in str(more)) or (not conditional and "conditioning" in str(more)):
         pytest.skip("refused with any model")
     cfg = config("model=fastgan", "data=digits", "data.resolution=32", "model.width=2", f"model.conditional={conditional}",
-                 "model.discriminator.patch_logits=true", f"loss={loss}", *more)
+                 f"loss={loss}", *more)
     task = build_task(cfg)
     batch = {"real": torch.rand(4, 1, 32, 32) * 2 - 1, "label": torch.arange(4)}
     d_losses, g_losses = task.d_loss(batch, Clock(0, 0)), task.g_loss(batch, Clock(0, 0))

@@ -40,6 +40,11 @@ def test_with_its_gate_closed_it_is_the_residual_network(num_classes):
     d = Discriminator(16, 1, num_classes, width=4, norm="none")
     plain_g = resnet.Generator(16, 1, num_classes, width=4)
     plain_d = resnet.Discriminator(16, 1, num_classes, width=4, norm="none")
+    for index, block in enumerate(g.blocks):    # the constant that attention sees begins at 0
+        assert (block.conv2.bias is not None) == (index == g.attends_at - 1)
+    seen = g.blocks[g.attends_at - 1].conv2
+    assert not seen.bias.any()
+    seen.bias = None
     plain_g.load_state_dict({name: value for name, value in g.state_dict().items() if "attention" not in name})
     assert isinstance(d.blocks[1], SelfAttention)
     first, _, *others = d.blocks    # the residual network's blocks, without what was inserted
@@ -57,7 +62,7 @@ def test_with_its_gate_closed_it_is_the_residual_network(num_classes):
     assert not torch.allclose(d(fake, cond), plain_d(fake, cond), atol=1e-5)
 
 
-def test_more_parameters_than_sngan_by_two_attentions():
+def test_more_parameters_than_sngan_by_two_attentions_and_a_bias():
     def count(network):
         return sum(parameter.numel() for parameter in network.parameters())
 
@@ -67,7 +72,7 @@ def test_more_parameters_than_sngan_by_two_attentions():
     with torch.device("meta"):
         more_g = count(Generator(128, 3, 1000, spectral=False)) - count(resnet.Generator(128, 3, 1000))
         d, plain_d = (kind(128, 3, 1000, norm="none") for kind in (Discriminator, resnet.Discriminator))
-    assert (more_g, count(d) - count(plain_d)) == (attention(256), attention(128))
+    assert (more_g, count(d) - count(plain_d)) == (attention(256) + 256, attention(128))
 
 
 @pytest.mark.parametrize("spectral", [True, False])

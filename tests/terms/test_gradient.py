@@ -14,6 +14,7 @@ from gan_lightning.terms.gradient import (
     MaxGP,
     WGANDiv,
     ZeroCenteredGP,
+    joint_spread,
     squared_gradient_norm,
 )
 
@@ -29,7 +30,7 @@ def made_step(critic, real, fake, reuse=True):
 
 
 def linear(x, cond=None):
-    return (x.flatten(1) @ SLOPE)[:, None]
+    return (x.flatten(1) @ SLOPE.to(x))[:, None]
 
 
 def quadratic(x, cond=None):
@@ -104,18 +105,30 @@ def test_interpolates_have_their_own_mixture_each_and_lie_between(term):
     assert x[:, 0].var().item() == pytest.approx(1 / 12, abs=0.02)  # and uniform over samples
 
 
-def test_dragan_perturbs_reals_by_its_std():
+@pytest.mark.parametrize("scale", [0.02, 0.5, 7.0])
+def test_dragan_perturbs_reals_by_a_share_of_their_own_spread(scale):
+    """Whatever the data's units; with a spread of 0.5, as images in [-1, 1] have about, by 0.25."""
     seen = []
 
     def spy(x, cond=None):
         seen.append(x.detach())
         return linear(x)
 
-    step = made_step(spy, torch.full((5000, 2), 3.0), torch.zeros(5000, 2))
+    real = 3 + scale * points(20_000).double()
+    step = made_step(spy, real, real)
     seen.clear()
-    DRAGAN(std=0.25)(step)
-    assert seen[0].mean().item() == pytest.approx(3.0, abs=0.02)
-    assert seen[0].std().item() == pytest.approx(0.25, abs=0.01)
+    DRAGAN()(step)
+    noise = seen[0] - real
+    assert noise.mean().item() == pytest.approx(0, abs=0.01 * scale)
+    assert noise.std().item() == pytest.approx(0.5 * scale, rel=0.02)
+    assert noise.pow(4).mean().item() == pytest.approx(3 * (0.5 * scale) ** 4, rel=0.06)  # normal
+    assert (noise * (real - 3)).mean().item() == pytest.approx(0, abs=0.01 * scale**2)
+
+
+@pytest.mark.parametrize("x", [torch.randn(12, 3, 4, 4, dtype=torch.float64) * 2 + 5, torch.full((4, 2), 3.0)])
+def test_the_spread_is_that_of_all_entries_of_the_batch(x):
+    """However it is dealt out to devices: test_joint_batch plays it on one, two and three."""
+    assert joint_spread(x).item() == pytest.approx(x.double().numpy().std(), rel=1e-12)
 
 
 def test_zero_gradient_stays_differentiable():

@@ -18,15 +18,27 @@ def scores(seed):
     return torch.randn(5, 1) + 2, torch.randn(5, 1) - 1
 
 
+@pytest.mark.parametrize("one_sided", [False, True])
 @pytest.mark.parametrize("decay", [0.0, 0.6, 0.99])
-def test_distance_to_the_running_mean_of_the_others(decay):
-    term, a_real, a_fake = LeCam(decay=decay).double(), 0.0, 0.0
+def test_distance_to_the_running_mean_of_the_others(decay, one_sided):
+    term, a_real, a_fake, beyond = LeCam(decay=decay, one_sided=one_sided).double(), 0.0, 0.0, 0
     for n in range(1, 7):
         real, fake = (x.double() for x in scores(n))
+        real = real - 2  # so near the fakes that some are beyond their mean
         keep = min(decay, 1 - 1 / n)  # a plain mean as long as that forgets faster
         a_real, a_fake = keep * a_real + (1 - keep) * real.mean(), keep * a_fake + (1 - keep) * fake.mean()
-        expected = (real - a_fake).square().mean() + (fake - a_real).square().mean()
-        assert term(made_step(real, fake)).item() == pytest.approx(expected.item(), rel=1e-12)
+        above, below = [x - a_fake for x in real], [a_real - x for x in fake]
+        beyond += sum(x < 0 for x in above + below)
+        expected = sum(x.item()**2 for x in above + below if x > 0 or not one_sided) / 5
+        assert term(made_step(real, fake)).item() == pytest.approx(expected, rel=1e-12)
+    assert beyond  # or both forms are one
+
+
+def test_one_sided_leaves_scores_beyond_the_others_alone():
+    """A real below the fakes' mean, and a fake above the reals'."""
+    real, fake = torch.tensor([[4.0], [-2.0]], requires_grad=True), torch.tensor([[-1.0], [3.0]], requires_grad=True)
+    LeCam(decay=0.0, one_sided=True)(made_step(real, fake)).backward()  # means 1 and 1
+    assert real.grad.tolist() == [[3.0], [0.0]] and fake.grad.tolist() == [[-2.0], [0.0]]
 
 
 def test_no_gradient_through_the_means():

@@ -18,9 +18,17 @@ def made_step(**known):
 def test_feature_matching_compares_means():
     real, fake = torch.tensor([[1.0, 0.0], [3.0, 0.0]]), torch.tensor([[0.0, 1.0], [0.0, 5.0]], requires_grad=True)
     value = FeatureMatching()(made_step(real_features=real, fake_features=fake))
-    assert value.item() == pytest.approx(2.0**2 + 3.0**2)
+    assert value.item() == pytest.approx((2.0**2 + 3.0**2) / 2)
     value.backward()
-    assert fake.grad.tolist() == [[-2.0, 3.0], [-2.0, 3.0]]  # 2 (mean_fake - mean_real) / N
+    assert fake.grad.tolist() == [[-1.0, 1.5], [-1.0, 1.5]]  # 2 (mean_fake - mean_real) / (N F)
+
+
+def test_feature_matching_does_not_grow_with_the_number_of_features():
+    """The same differences in 50 times as many features, or a D twice as wide would weigh twice as much."""
+    real, fake = torch.randn(6, 8), torch.randn(6, 8)
+    few, many = (FeatureMatching()(made_step(real_features=real.repeat(1, n), fake_features=fake.repeat(1, n)))
+                 for n in (1, 50))
+    assert many.item() == pytest.approx(few.item(), rel=1e-5)
 
 
 def test_drift():

@@ -1,3 +1,6 @@
+import math
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -30,6 +33,35 @@ def test_it_is_the_mean_absolute_difference_of_the_whole_and_a_quarter():
         assert value == pytest.approx(possible[nearest], abs=1e-12)
         drawn.add(nearest)
     assert len(set(possible)) == 4 and drawn == {0, 1, 2, 3}
+
+
+def test_reals_are_drawn_again_as_d_sees_them():
+    """Decoders of a constant, images that the augmentation makes black: the distance is known."""
+    d = Discriminator(32, 1, width=2, norm="none").double()
+    for decoder in d.decoders.values():
+        nn.init.zeros_(decoder.draw.weight), nn.init.constant_(decoder.draw.bias, 0.5)
+    term = Reconstruction()
+    real = torch.rand(3, 1, 32, 32, dtype=torch.float64)
+    term.bind(SimpleNamespace(d=d))    # a task that knows of no augmentation
+    far = (math.tanh(0.5) - real).abs()
+    plain = [far.mean() + far[..., i:i + 16, j:j + 16].mean() for i in (0, 16) for j in (0, 16)]
+    assert min(abs(term(step_with(d, real)) - value) for value in plain) < 1e-12
+    term.bind(SimpleNamespace(d=d, augment=lambda x: torch.full_like(x, -1)))
+    assert term(step_with(d, real)).item() == pytest.approx(2 * (math.tanh(0.5) + 1))
+
+
+def test_the_task_s_augmentation_reaches_it(config):
+    task = build_task(config(*SMALL, "model.conditional=false", "loss=hinge", "augment=diffaugment"))
+    seen = []
+    task.d.to_16.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    targets = []
+    reconstruct = task.d.reconstruct
+    task.d.reconstruct = lambda x, part: targets.append(x) or reconstruct(x, part)
+    batch = {"real": torch.rand(4, 1, 32, 32) * 2 - 1, "label": torch.zeros(4, dtype=torch.int64)}
+    sum(task.d_loss(batch, Clock(0, 0)).values()).backward()
+    (target,) = targets
+    assert len(seen) == 3 and not target.requires_grad
+    assert all((changed - real).abs().mean() > 0.05 for changed, real in zip(target, batch["real"], strict=True))
 
 
 def test_a_decoder_that_draws_the_image_costs_nothing():

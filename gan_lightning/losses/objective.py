@@ -21,6 +21,8 @@ class Objective:
             logged under its name; `null` switches one off.
         d_constraints: name -> callable applied to D after each of its steps, such as weight clipping.
         n_critic: D steps per G step.
+        g_adversarial: what G's adversarial loss is multiplied by; 0 leaves G its terms alone, as the paper of feature
+            matching does (Salimans et al. 2016, arXiv:1606.03498, sec. 3.1).
         g_selects: which fakes G's adversarial loss is taken of; null is all. Its terms are always of all.
         trains_with: what the loss's paper trains with (`lr`, `betas`, `critic_norm`). The configs of
             optimizers and models read it from here by interpolation; an objective does nothing with it.
@@ -35,6 +37,7 @@ class Objective:
         n_critic: int = 1,
         trains_with: dict | None = None,
         g_selects: TopK | None = None,
+        g_adversarial: float = 1.0,
     ):
         if n_critic < 1:
             raise ConfigError(f"loss.n_critic={n_critic}: must be at least 1")
@@ -42,8 +45,12 @@ class Objective:
             raise ConfigError(f"loss.g_selects: {type(adversarial).__name__} compares fakes with reals in G's loss, "
                               "and the best fakes have no reals; choose another loss, or leave term=[top_k] out")
         self.adversarial, self.n_critic, self.trains_with = adversarial, n_critic, trains_with or {}
+        self.g_adversarial = g_adversarial
         self.d_terms, self.g_terms = _active(d_terms), _active(g_terms)
         self.d_constraints, self.g_selects = _active(d_constraints), g_selects
+        if g_adversarial < 0 or (g_adversarial == 0 and not self.g_terms):
+            raise ConfigError(f"loss.g_adversarial={g_adversarial}: must be above 0, or 0 with a term for G to learn "
+                              "from, such as term=[feature_matching]")
         for player, terms in (("d", self.d_terms), ("g", self.g_terms)):
             for name, term in terms.items():
                 if term.every < 1:
@@ -67,6 +74,8 @@ class Objective:
             _same_shape(real_logits, fake_logits)
             real_logits = at_least_float32(real_logits)
         adversarial = self.adversarial.g_loss(fake_logits, real_logits)
+        if self.g_adversarial != 1:
+            adversarial = self.g_adversarial * adversarial
         return {"adv": adversarial} | _weighted(self.g_terms, step)
 
     def constrain_d(self, d: nn.Module) -> None:

@@ -115,3 +115,16 @@ def test_losses_that_compare_with_reals_cannot_select(loss):
 def test_fraction_of_the_best(fraction):
     with pytest.raises(ConfigError, match=f"loss.g_selects.fraction={fraction}: must be above 0"):
         TopK(fraction)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.25])
+def test_weight_of_g_s_adversarial_loss(weight):
+    objective = Objective(Wasserstein(), {}, {"b": Seven(weight=0.5)}, g_adversarial=weight)
+    assert {k: v.item() for k, v in objective.g_loss(step()).items()} == {"adv": -2.0 * weight, "b": 3.5}
+    assert objective.d_loss(step())["adv"].item() == 1.0    # D's stays
+
+
+@pytest.mark.parametrize("settings", [{"g_adversarial": 0.0}, {"g_adversarial": -1.0, "g_terms": {"b": Seven()}}])
+def test_g_needs_something_to_learn_from(settings):
+    with pytest.raises(ConfigError, match="loss.g_adversarial=.*: must be above 0, or 0 with a term"):
+        Objective(Wasserstein(), **settings)

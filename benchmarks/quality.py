@@ -10,6 +10,7 @@ the best one; the spread is over seeds of training.
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -50,6 +51,7 @@ def run(name: str, seed: int, out: Path) -> None:
     folder = out / name / str(seed)
     if (folder / "seconds.txt").exists():
         return
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that was cut short
     command = [sys.executable, "train.py", *RUNS[name], f"seed={seed}", "callbacks.progress=null",
                f"hydra.run.dir={folder.resolve()}"]
     before = time.perf_counter()

@@ -6,6 +6,8 @@ A wrong setting ends in one line, `error: ...`, and exit code 2, before anything
 
 import logging
 import os
+import select
+import signal
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
@@ -129,6 +131,9 @@ def _job(task: Task, users_choice: str | None) -> Task:
             check(cfg, HydraConfig.get().overrides.task)
             with _environment(FULL_ERROR, users_choice):
                 return task(cfg)
+        except BrokenPipeError:
+            _leave_if_nobody_reads()
+            raise
         except RUNNING as error:
             _remove_if_empty(Path(HydraConfig.get().runtime.output_dir))
             fault = _built(error)
@@ -143,6 +148,17 @@ def _job(task: Task, users_choice: str | None) -> Task:
     job.__module__ = task.__name__.lstrip("_")  # Hydra names the job and its log file after this
     job.users_choice = users_choice  # a sweep's jobs get it too
     return job
+
+
+def _leave_if_nobody_reads() -> None:
+    """Ends quietly, as programs do in `evaluate.py ... | head`, if it is standard output whose reader has gone."""
+    if not hasattr(select, "poll"):  # Windows
+        return
+    output = select.poll()
+    output.register(sys.stdout.fileno(), 0)
+    if any(event & select.POLLERR for _, event in output.poll(0)):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what Python flushes at exit goes there
+        sys.exit(128 + signal.SIGPIPE)
 
 
 def _built(error: Exception) -> Exception | None:

@@ -284,3 +284,36 @@ def test_classes_in_the_current_folder(script, tmp_path):
     write_users_files(tmp_path / "work")
     result = script("--config-dir", "mine", "model=mine")
     assert (result.returncode, result.stderr) == (0, "")
+
+
+READER = """
+    import sys
+    from pathlib import Path
+    from gan_lightning import cli
+
+    def train(cfg):
+        sys.stdin.readline()    # the reader has gone by then
+        print("nobody reads this", flush=True)
+
+    cli.run(train, "config", Path({conf!r}))
+"""
+
+
+def test_a_reader_that_has_gone_is_no_error(tmp_path):
+    """`evaluate.py ... | head`: ends without a trace, with what a shell reports of SIGPIPE."""
+    (tmp_path / "train.py").write_text(dedent(READER.format(conf=str(TREE / "conf"))))
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(TREE)])}
+    with subprocess.Popen([sys.executable, "train.py"], cwd=tmp_path, env=env, text=True, stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        process.stdin.write("now\n")
+        process.stdin.close()
+        assert (process.wait(60), process.stderr.read()) == (141, "")
+
+
+def test_another_broken_pipe_keeps_its_trace(command):
+    def broken(cfg):
+        raise BrokenPipeError("a worker of ours")
+
+    with pytest.raises(BrokenPipeError, match="a worker of ours"):
+        command(task=broken)

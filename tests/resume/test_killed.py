@@ -24,11 +24,19 @@ STREAMED = [*PHOTOS, "model=dcgan", "model.width=4", "data.memory_gb=0", "data.w
 TWO = [*PHOTOS, "model=mlp", "trainer.accelerator=cpu", "trainer.devices=2", "data.batch_size=8", "max_kimg=2",
        "metrics=none", "loss=wgan_gp", "callbacks.losses.every_kimg=0.1", "callbacks.samples.every_kimg=0.5",
        "callbacks.checkpoint.every_kimg=0.25"]
+OFTEN = ["data.batch_size=8", "metrics=none", "callbacks.losses.every_kimg=0.1", "callbacks.samples.every_kimg=0.4",
+         "callbacks.checkpoint.every_kimg=0.1"]
+GROWING = [*PHOTOS, *OFTEN, "model=progan", "model.channel_max=8", "model.kimg_per_stage=0.3", "model.kimg_fade=0.7",
+           "loss=wgan_gp", "augment=apa", "augment.kimg=1", "max_kimg=1.4"]
+STATEFUL = [*PHOTOS, *OFTEN, "model=stylegan2", "model.channel_max=8", "model.w_dim=16", "model.mapping_layers=2",
+            "augment=ada", "augment.kimg=2", "augment.every=2", "loss=hinge", "term=[r1,path_length,lecam,historical_averaging_d]",
+            "loss.d_terms.r1.every=4", "loss.d_terms.lecam.from_kimg=0.2", "max_kimg=1.2"]
 ENDINGS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGKILL, signal.SIGUSR1)
 
 
 @pytest.mark.parametrize("settings, kills, processes, seed", [
-    (LAZY, 9, 1, 0), (STREAMED, 6, 1, 1), (TWO, 5, 2, 2)], ids=["lazy_terms", "streamed", "two_processes"])
+    (LAZY, 9, 1, 0), (STREAMED, 6, 1, 1), (TWO, 5, 2, 2), (GROWING, 4, 1, 3), (STATEFUL, 4, 1, 4)],
+    ids=["lazy_terms", "streamed", "two_processes", "growing", "stateful"])
 def test_a_run_killed_at_random_moments(runs, settings, kills, processes, seed):
     whole = runs("whole", *settings, processes=processes)
     assert whole["codes"] == [0] * processes, whole["output"]

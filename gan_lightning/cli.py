@@ -95,6 +95,9 @@ def run(task: Task, config_name: str, folder: Path | None = None) -> None:
             _launch(hydra.main(str(folder), config_name, VERSION_BASE)(_job(task, users_choice)), tree)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except BrokenPipeError:    # of --help
+        _leave_if_nobody_reads()
+        raise
     except _Stop as stop:
         _fail(stop.__cause__)
     except COMPOSING as error:
@@ -130,7 +133,9 @@ def _job(task: Task, users_choice: str | None) -> Task:
         try:
             check(cfg, HydraConfig.get().overrides.task)
             with _environment(FULL_ERROR, users_choice):
-                return task(cfg)
+                result = task(cfg)
+                sys.stdout.flush()    # or a reader that has gone would only be noticed at exit
+                return result
         except BrokenPipeError:
             _leave_if_nobody_reads()
             raise

@@ -60,6 +60,10 @@ def _kind(cfg: DictConfig) -> str:
     if not given and cfg.data is None:
         raise ConfigError("nothing to evaluate: give ckpt=RUN, or fake=DIR_OR_ZIP real=DIR_OR_ZIP, or data=NAME to "
                           "examine a data set")
+    if given != ["ckpt"]:
+        for name, usual in (("truncation", None), ("psi", None), ("noise", None), ("standing", 0)):
+            if cfg[name] != usual:
+                raise ConfigError(f"{name}={cfg[name]}: says how samples are drawn, and goes with ckpt=RUN")
     return given[0] if given else "data"
 
 

@@ -293,7 +293,7 @@ READER = """
 
     def train(cfg):
         sys.stdin.readline()    # the reader has gone by then
-        print("nobody reads this", flush=True)
+        print("nobody reads this")
 
     cli.run(train, "config", Path({conf!r}))
 """
@@ -302,7 +302,7 @@ READER = """
 def test_a_reader_that_has_gone_is_no_error(tmp_path):
     """`evaluate.py ... | head`: ends without a trace, with what a shell reports of SIGPIPE."""
     (tmp_path / "train.py").write_text(dedent(READER.format(conf=str(TREE / "conf"))))
-    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(TREE)])}
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(TREE)]), "PYTHONUNBUFFERED": ""}
     with subprocess.Popen([sys.executable, "train.py"], cwd=tmp_path, env=env, text=True, stdin=subprocess.PIPE,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.close()

@@ -175,6 +175,8 @@ def test_the_data_doctor(tmp_path):
     (["fake=a", "data=digits", "metrics=none"], "metrics=none"),
     (["data=digits", "metrics.extractor.min_acuracy=1"], "did you mean 'metrics.extractor.min_accuracy'"),
     (["data=gaussians_ring", "metrics=random_conv"], "points"),
+    (["fake=a", "real=b", "psi=0.5"], "psi=0.5: says how samples are drawn, and goes with ckpt=RUN"),
+    (["data=digits", "standing=2"], "standing=2: says how samples are drawn"),
     (["data=digits", "metrics=mixture"], "metrics=mixture"),
 ])
 def test_mistakes_are_one_line(tmp_path, arguments, message):

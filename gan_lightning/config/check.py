@@ -41,9 +41,19 @@ def check(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
     """
     refuse_values(cfg)
     _check_top_level(cfg)
-    _check_mapping(cfg, "", FREE)
+    if not _switched_off(cfg.get("augment"), overrides):
+        _check_mapping(cfg, "", FREE)
+    else:
+        _check_mapping(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "augment"]), "", FREE)
     check_knobs(cfg, overrides)
     _check_values(cfg, "", cfg)  # last, as an interpolation may look at the data
+
+
+def _switched_off(augment: DictConfig | None, overrides: Sequence[str]) -> bool:
+    """Whether `augment` holds no more than an experiment's settings of what augment=none has taken away."""
+    if augment is None or "_target_" in augment:
+        return False
+    return not any(override.lstrip("+~").startswith("augment.") for override in overrides)
 
 
 def check_node(cfg: DictConfig, path: str) -> None:

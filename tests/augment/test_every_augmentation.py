@@ -179,4 +179,8 @@ def test_an_experiment_s_augmentation_can_be_switched_off(config):
     """Its settings stay behind, without a class that they could belong to."""
     settings = ["experiment=cifar10_r3gan", "model.width=16", "model.blocks_per_stage=1"]
     assert build_task(config(*settings)).augment is not None
-    assert build_task(config(*settings, "augment=none")).augment is None
+    off = config(*settings, "augment=none")
+    check(off, ["experiment=cifar10_r3gan", "augment=none"])
+    assert build_task(off).augment is None
+    with pytest.raises(ConfigError, match="augment has no _target_"):
+        check(off, ["augment=none", "augment.schedule=0.5"])

@@ -42,9 +42,15 @@ def light_penalty(loss: str) -> list[str]:
 POINTS = {"ring": lambda loss: on_points("ring", loss, 500),
           "ring, light penalty": lambda loss: on_points("ring", loss, 1000) + light_penalty(loss),
           "grid": lambda loss: on_points("grid", loss, 500)}
+
+
+def run_on(title: str, loss: str) -> str:
+    """The name of the run in this column and row."""
+    return f"{title.replace(', ', '_').replace(' ', '_')}_{loss}"
+
+
 RUNS = {name: [f"experiment={name}"] for name in DIGITS} | {
-    f"{title.replace(', ', '_').replace(' ', '_')}_{loss}": settings(loss) for title, settings in POINTS.items()
-    for loss in LOSSES}
+    run_on(title, loss): settings(loss) for title, settings in POINTS.items() for loss in LOSSES}
 
 
 def run(name: str, seed: int, out: Path) -> None:
@@ -99,11 +105,10 @@ def table_of_points(out: Path) -> list[str]:
     """A row for each loss: modes found, and the share of points near one, in each of `POINTS`."""
     lines = [f"| loss | {' | '.join(f'{title}: modes | near one' for title in POINTS)} |",
              f"|---|{'---|' * 2 * len(POINTS)}"]
-    names = list(RUNS)[len(DIGITS):]
     for loss in LOSSES:
         cells = []
-        for name in (name for name in names if RUNS[name][2] == f"loss={loss}"):
-            values = found(name, out)
+        for title in POINTS:
+            values = found(run_on(title, loss), out)
             cells += [spread(values[score]) if values else "" for score in ("modes", "high_quality")]
         lines.append(f"| `{loss}` | {' | '.join(cells)} |")
     return lines

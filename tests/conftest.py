@@ -31,6 +31,14 @@ def _seed() -> None:
 
 
 @pytest.fixture
+def float64():
+    """Networks and numbers of a test are of double precision."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture
 def config():
     """`config("model=mlp", "max_kimg=1")`: the configuration of `train.py` with these overrides."""
 

@@ -1,8 +1,10 @@
 """What is done to images before D sees them: to reals and fakes alike, so that G need not learn it."""
 
+import torch
 from torch import Tensor, nn
 
 from gan_lightning.errors import ConfigError
+from gan_lightning.precision import at_least_float32
 from gan_lightning.tasks.base import Task
 
 
@@ -39,6 +41,14 @@ class Augment(nn.Module):
 
     def set_nimg(self, nimg: int) -> None:
         """Called before each step: how many real images D has seen."""
+
+
+def augmented(augment: Augment | None, x: Tensor) -> Tensor:
+    """x as D is to see it: changed in float32 or better, or as it is without an augmentation."""
+    if augment is None:
+        return x
+    with torch.autocast(x.device.type, enabled=False):
+        return augment(at_least_float32(x))
 
 
 def check_images(x: Tensor, augment: str) -> None:

@@ -39,8 +39,8 @@ class Blit(Placing):
         turns = draw.where(draw.integers(4), 0).to(none.dtype) if self.rotate90 else none
         right = down = none
         if self.shift:  # both or neither
-            gate = draw.where(torch.ones_like(draw.changed), False)
-            right, down = (torch.where(gate, (draw.uniform(-self.shift, self.shift) * size).round(), 0.0)
+            moved = draw.falls()
+            right, down = (torch.where(moved, (draw.uniform(-self.shift, self.shift) * size).round(), 0.0)
                            for size in (width, height))
         return blitting(flip, turns, right, down)
 

@@ -44,8 +44,8 @@ class Geometric(Placing):
         after = self._angle(draw)
         right = down = one * 0
         if self.shift:  # both or neither
-            gate = draw.where(torch.ones_like(draw.changed), False)
-            right, down = (torch.where(gate, draw.normal(self.shift) * side, 0.0) for side in (x.shape[3], x.shape[2]))
+            moved = draw.falls()
+            right, down = (torch.where(moved, draw.normal(self.shift) * side, 0.0) for side in (x.shape[3], x.shape[2]))
         # x is scaled first and moved last; from where a point is to where it was, all is undone in reverse.
         matrix = times(scaling(1 / size, 1 / size), times(rotation(-before),
                        times(scaling(1 / width, width), rotation(-after))))

@@ -36,11 +36,15 @@ class Draw:
         self.x, self.p = x, p
         self.changed = torch.zeros(len(x), dtype=torch.bool, device=x.device)
 
-    def where(self, values: Tensor, otherwise: float, p: Tensor | None = None) -> Tensor:
-        """`values` with probability p each, `otherwise` for the rest."""
+    def falls(self, p: Tensor | None = None) -> Tensor:
+        """Which images the next change falls to, with probability p each."""
         chosen = torch.rand(len(self.x), device=self.x.device, dtype=self.x.dtype) < (self.p if p is None else p)
         self.changed = self.changed | chosen
-        return torch.where(chosen, values, otherwise)
+        return chosen
+
+    def where(self, values: Tensor, otherwise: float, p: Tensor | None = None) -> Tensor:
+        """`values` with probability p each, `otherwise` for the rest."""
+        return torch.where(self.falls(p), values, otherwise)
 
     def uniform(self, low: float, high: float) -> Tensor:
         return torch.rand(len(self.x), device=self.x.device, dtype=self.x.dtype) * (high - low) + low

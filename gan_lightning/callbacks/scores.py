@@ -76,9 +76,11 @@ class Scores(EveryKimg):
     def act(self, trainer: L.Trainer, module: GANModule) -> None:
         module.check_finite()
         begin = time.monotonic()
-        fakes = together(lambda: self._fakes(module))
+        gan = GAN(module.task, module.sampler, module.config, module.ema is not None)
+        gan.noise = scored_noise(gan)
+        fakes = together(lambda: self._fakes(gan))
         with whole(module.sampler):
-            result = self.evaluation.measure(fakes, self.data, module.device, made_by(_gan(module)))
+            result = self.evaluation.measure(fakes, self.data, module.device, made_by(gan))
         kimg = module.nimg / 1000
         self.last = result.to_dict() | {"kimg": kimg}
         module.record({f"metrics/{name}": value for name, value in result.values().items()})
@@ -87,8 +89,8 @@ class Scores(EveryKimg):
             self._show(trainer, module, result)
         self._tell_cost(module, begin)
 
-    def _fakes(self, module: GANModule) -> ImageSet:
-        evaluation, gan = self.evaluation, _gan(module)
+    def _fakes(self, gan: GAN) -> ImageSet:
+        evaluation = self.evaluation
         return fakes_of(gan, evaluation.num_fake, evaluation.seed, evaluation.reals(self.data), block=evaluation.block)
 
     def _keep_best(self, trainer: L.Trainer, module: GANModule, result: Result) -> None:
@@ -134,9 +136,3 @@ class Scores(EveryKimg):
 
 def _copy(path: Path, file: BinaryIO) -> None:
     file.write(path.read_bytes())
-
-
-def _gan(module: GANModule) -> GAN:
-    gan = GAN(module.task, module.sampler, module.config, module.ema is not None)
-    gan.noise = scored_noise(gan)
-    return gan

@@ -6,11 +6,10 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
-from gan_lightning.augment.base import Augment
+from gan_lightning.augment.base import Augment, augmented
 from gan_lightning.conditioning.base import beneath_head
 from gan_lightning.double_backward import TwiceDifferentiable
 from gan_lightning.losses.objective import Objective, due
-from gan_lightning.precision import at_least_float32
 from gan_lightning.tasks.base import Batch, Clock, Step, Task
 from gan_lightning.terms.base import Term
 
@@ -113,10 +112,7 @@ class Versus(Task):
         return d.prepare_real(real) if hasattr(d, "prepare_real") else real
 
     def _augmented(self, x: Tensor) -> Tensor:
-        if self.augment is None:
-            return x
-        with torch.autocast(x.device.type, enabled=False):
-            return self.augment(at_least_float32(x))
+        return augmented(self.augment, x)
 
     def _step(self, network: nn.Module, terms: Collection[Term], batch: Batch, real: Tensor, fake: Tensor,
               clock: Clock, score_real: bool) -> Step:

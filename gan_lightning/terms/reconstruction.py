@@ -1,10 +1,9 @@
 """Self-supervision of D: its maps of a real image must suffice to draw it again."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
+from gan_lightning.augment.base import Augment, augmented
 from gan_lightning.conditioning.base import beneath_head
 from gan_lightning.errors import ConfigError
 from gan_lightning.precision import at_least_float32
@@ -22,7 +21,7 @@ class Reconstruction(Term):
 
     players = ("d",)
     allows_sharding = False    # weights are whole only within D's forward, and this calls another method
-    augment: Callable[[Tensor], Tensor] | None = None    # the task's, where it has one
+    augment: Augment | None = None    # the task's, where it has one
 
     def bind(self, task: Task) -> None:
         if getattr(beneath_head(task.d), "decoders", None) is None:
@@ -32,12 +31,7 @@ class Reconstruction(Term):
 
     def __call__(self, step: Step) -> Tensor:
         part = int(torch.randint(4, ()))    # on the CPU: a device would have to be waited for
-        pairs = beneath_head(step.network).reconstruct(self._seen(step.real.detach()), part)
+        with torch.no_grad():
+            real = augmented(self.augment, step.real)
+        pairs = beneath_head(step.network).reconstruct(real.detach(), part)
         return sum((at_least_float32(decoded) - at_least_float32(target)).abs().mean() for decoded, target in pairs)
-
-    @torch.no_grad()
-    def _seen(self, real: Tensor) -> Tensor:
-        if self.augment is None:
-            return real
-        with torch.autocast(real.device.type, enabled=False):
-            return self.augment(at_least_float32(real))

@@ -28,10 +28,8 @@ LABEL = torch.tensor([0, 1, 2, 0, 1, 1])
 
 
 @pytest.fixture(autouse=True)
-def _double():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+def _double(float64):
+    """All of this file."""
 
 
 def step(head, z=None, label=LABEL) -> Step:
